@@ -1,0 +1,40 @@
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+if study.config.synthesize:
+
+    include: "workflow/rules/synthesize.smk"
+
+
+include: "workflow/rules/check.smk"
+include: "workflow/rules/fetch.smk"
+include: "workflow/rules/tile.smk"
+include: "workflow/rules/adapt.smk"
+include: "workflow/rules/depth.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/tabulate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        report="results/report/index.html",
+        new=maps(study.split("val", "predict")),
+
+
+onsuccess:
+    show_results()

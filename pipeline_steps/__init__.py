@@ -1,0 +1,1 @@
+"""DepthSeg's stages, one module per Snakemake rule, and the packages they stand on."""

@@ -1,0 +1,113 @@
+"""Teach a teacher what is tall in this imagery, from the training scenes' elevation."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline_steps.models.device import autocast, pick_device
+from pipeline_steps.models.teacher import Teacher, load_teacher
+from pipeline_steps.rasters.store import Scene
+from pipeline_steps.study import cli
+from pipeline_steps.study.classes import IGNORE
+from pipeline_steps.study.manifest import read_manifest, write_manifest
+from pipeline_steps.study.params.adapt import Params
+from pipeline_steps.study.progress import track
+from pipeline_steps.study.publish import publishing
+from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches
+from pipeline_steps.training.loop import Losses, adamw, cosine, fit
+from pipeline_steps.training.losses import relative_height_loss
+
+log = logging.getLogger(__name__)
+
+FLOOR = 0.3
+"""What flat ground is to give: the network ends in a ReLU, and a target of zero stalls there."""
+
+
+def run(
+    base: Path, tiles: list[Path], config: Path, weights: Path, manifest: Path, params: Params
+) -> None:
+    """Fine-tune the model whose manifest is ``base`` on the tiled scenes; write it as its like.
+
+    Heights are divided by their 98th percentile over all scenes and cut off there. Raises
+    ValueError where no scene has any height.
+    """
+    scenes = [Scene(path, read_manifest(path)) for path in tiles]
+    tall = _tall(scenes)
+    device = pick_device()
+    torch.manual_seed(params.seed)
+    teacher = load_teacher(base.parent, params.resample).to(
+        device, memory_format=torch.channels_last
+    )
+    data = batches(_crops(scenes, params), params.batch, 0, device.type == "cuda")
+
+    def loss_of(batch: dict[str, torch.Tensor]) -> Losses:
+        truth = FLOOR + (1 - FLOOR) * (batch["target"] / tall).clamp(0, 1)
+        with autocast(device, params.precision):
+            guess = teacher(batch["image"].to(memory_format=torch.channels_last))
+        loss = relative_height_loss(guess, truth, batch["known"], params.gradient_weight)
+        return {"loss": loss}
+
+    history = fit(
+        teacher,
+        adamw(teacher, params.lr, 0.01),
+        cosine(params.steps),
+        loss_of,
+        track(data, params.steps, "adapt", "steps"),
+        device,
+        clip=1.0,
+        report_every=max(1, params.steps // 20),
+    )
+    _save(teacher, config, weights)
+    write_manifest(
+        manifest,
+        "pipeline_steps.adapt",
+        params=params,
+        made_from={"base": base, **{s.name: p for s, p in zip(scenes, tiles, strict=True)}},
+        made={"config.json": config, "model.safetensors": weights},
+        model=manifest.parent.name,
+        tall_m=tall,
+        loss=float(history["loss"].iloc[-1]),
+    )
+    log.info("teacher: %s", weights)
+
+
+def _crops(scenes: list[Scene], params: Params) -> Crops:
+    rasters = [
+        Layers(scene.array("image", i), scene.array("labels", i), scene.array("elevation", i))
+        for scene in scenes
+        for i in range(len(scene.rasters))
+    ]
+    augmentation = Augmentation(turns=True, photometric=0.3)
+    count = params.steps * params.batch
+    return Crops(rasters, params.crop, count, params.seed, augmentation, IGNORE)
+
+
+def _tall(scenes: list[Scene]) -> float:
+    """Return the 98th percentile of what stands above the ground, in metres."""
+    samples = []
+    for scene in scenes:
+        for index in range(len(scene.rasters)):
+            heights = scene.array("elevation", index)
+            step = max(1, int(np.sqrt(np.prod(heights.shape) / 1e6)))
+            sample = heights[::step, ::step]
+            samples.append(sample[np.isfinite(sample)])
+    heights = np.concatenate(samples)
+    standing = heights[heights > 0.5]
+    if not standing.size:
+        names = ", ".join(scene.name for scene in scenes) or "no scene"
+        raise ValueError(f"elevation of {names}: nothing above 0.5 m found, expected heights")
+    return float(np.percentile(standing, 98))
+
+
+def _save(teacher: Teacher, config: Path, weights: Path) -> None:
+    with publishing(config, weights) as partials, tempfile.TemporaryDirectory() as work:
+        teacher.network.to(memory_format=torch.contiguous_format).save_pretrained(work)
+        for name, partial in zip(("config.json", "model.safetensors"), partials, strict=True):
+            partial.write_bytes((Path(work) / name).read_bytes())
+
+
+if __name__ == "__main__":
+    cli.main(run)

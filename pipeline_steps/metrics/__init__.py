@@ -1,0 +1,1 @@
+"""What maps and depth are measured by: numpy in, numbers out."""

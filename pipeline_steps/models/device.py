@@ -1,0 +1,32 @@
+"""Where networks run: a GPU where there is one, the processor otherwise."""
+
+import contextlib
+import logging
+import os
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+def pick_device() -> torch.device:
+    """Return the device to use, and log which; on the CPU, use the cores this process may have."""
+    if torch.cuda.is_available():
+        device = torch.device("cuda")
+        log.info("device: %s (%s)", device, torch.cuda.get_device_name(device))
+        return device
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    log.info("device: cpu (%d threads)", torch.get_num_threads())
+    return torch.device("cpu")
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Return the arithmetic of a forward pass: ``auto`` is bf16 where the hardware multiplies it."""
+    enabled = precision == "bf16" or (precision == "auto" and _multiplies_bf16(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu.get_capabilities().get("avx512_bf16", False)

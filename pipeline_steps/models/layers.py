@@ -1,0 +1,60 @@
+"""What the parts of DepthSeg are made of."""
+
+import torch
+from torch import nn
+
+Norm = str
+"""``batch`` or ``group``."""
+
+
+def normalisation(kind: Norm, channels: int) -> nn.Module:
+    """Return a normalisation layer; groups hold 8 channels where that divides evenly."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
+
+
+def conv_norm_relu(inputs: int, outputs: int, size: int, norm: Norm, stride: int = 1) -> nn.Module:
+    """Return convolution, normalisation and ReLU; no bias, which the normalisation would undo."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
+        normalisation(norm, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def two_convs(inputs: int, outputs: int, norm: Norm) -> nn.Module:
+    """Return two 3x3 convolutions, each with normalisation and ReLU."""
+    return nn.Sequential(
+        conv_norm_relu(inputs, outputs, 3, norm), conv_norm_relu(outputs, outputs, 3, norm)
+    )
+
+
+def resample(channels: int, token_stride: int, stride: int) -> nn.Module:
+    """Return the learned layer that takes features from ``token_stride`` pixels to ``stride``."""
+    if stride < token_stride:
+        factor = token_stride // stride
+        return nn.ConvTranspose2d(channels, channels, factor, factor)
+    if stride == token_stride:
+        return nn.Identity()
+    return nn.Conv2d(channels, channels, 3, stride // token_stride, 1)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a skip connection, at ``stride``."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, stride: int = 1) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            conv_norm_relu(inputs, outputs, 3, norm, stride),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            normalisation(norm, outputs),
+        )
+        self.skip = (
+            nn.Identity()
+            if inputs == outputs and stride == 1
+            else nn.Conv2d(inputs, outputs, 1, stride)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.convs(x) + self.skip(x))

@@ -1,0 +1,121 @@
+"""Predict a scene by blended windows, in bands, and write its maps as Cloud Optimized GeoTIFFs."""
+
+import logging
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from pipeline_steps.models.device import autocast, pick_device
+from pipeline_steps.rasters.raster import MapWriter
+from pipeline_steps.rasters.store import Scene, open_array, read
+from pipeline_steps.rasters.windows import Window, blend, padded, starts
+from pipeline_steps.study import cli
+from pipeline_steps.study.classes import IGNORE, ClassLook
+from pipeline_steps.study.manifest import read_manifest
+from pipeline_steps.study.params.predict import Params
+from pipeline_steps.study.progress import track
+from pipeline_steps.study.publish import publishing
+
+log = logging.getLogger(__name__)
+
+UNSURE = 255
+"""Nodata of the confidence map, whose values are per cent."""
+
+
+def run(
+    model: Path,
+    tile: Path,
+    depth: Path | None,
+    classes: Path,
+    confidence: Path,
+    looks: list[ClassLook],
+    params: Params,
+) -> None:
+    """Write the class index and the blended probability of the likeliest class, per pixel.
+
+    ``model``, ``tile`` and ``depth`` are manifests; ``depth`` is for networks that are fed.
+    ``classes`` and ``confidence`` are GeoTIFFs on the source's grid, or for a scene of many
+    images folders of one GeoTIFF each. Pixels without data are 255 in both.
+    """
+    facts = read_manifest(model)
+    if facts["classes"] != [look.name for look in looks]:
+        raise ValueError(f"{model}: classes are {facts['classes']}, expected those of the study")
+    scene = Scene(tile, read_manifest(tile))
+    network = _Network(model, facts, params)
+    with publishing(classes, confidence) as partials:
+        for index, name in enumerate(scene.rasters):
+            files = partials
+            if scene.is_folder:
+                files = [folder / f"{name}.tif" for folder in partials]
+            fed = open_array(depth.parent / "depth.zarr", index) if depth else None
+            _predict(scene, index, network, fed, files, looks, params)
+    log.info("%s: %s", scene.name, classes)
+
+
+class _Network:
+    """A trained network on its device: windows in, class probabilities out."""
+
+    def __init__(self, model: Path, facts: dict[str, Any], params: Params) -> None:
+        self.device, self.params = pick_device(), params
+        settings = facts["params"]["network"]
+        module = import_module(f"pipeline_steps.models.{settings['model']}")
+        network: nn.Module = module.build(len(facts["classes"]), None, settings)
+        network.load_state_dict(load_file(model.parent / "model.safetensors"))
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def __call__(self, image: Any, fed: Any | None, windows: list[Window]) -> np.ndarray:
+        """Return probabilities float32 [n, classes, size, size]."""
+        size = self.params.window
+        pixels = np.stack([padded(read(image, w), size) for w in windows])
+        batch = torch.from_numpy(pixels).to(self.device).float() / 255
+        depth = None
+        if fed is not None:
+            height = np.stack([padded(read(fed, w), size) for w in windows])[:, None]
+            depth = torch.from_numpy(height).to(self.device).float().nan_to_num()
+        with autocast(self.device, self.params.precision):
+            logits = self.network(batch.contiguous(memory_format=torch.channels_last), depth).logits
+        return logits.float().softmax(1).cpu().numpy()
+
+
+def _predict(
+    scene: Scene,
+    index: int,
+    network: _Network,
+    fed: Any | None,
+    files: list[Path],
+    looks: list[ClassLook],
+    params: Params,
+) -> None:
+    image, valid, grid = scene.array("image", index), scene.array("valid", index), scene.grid(index)
+    maps = MapWriter(files[0], grid, "uint8", IGNORE), MapWriter(files[1], grid, "uint8", UNSURE)
+    maps[0].describe([look.name for look in looks], [look.rgb for look in looks])
+    bands = blend(
+        grid.height,
+        grid.width,
+        len(looks),
+        params.window,
+        params.overlap,
+        params.batch,
+        lambda windows: network(image, fed, windows),
+        lambda window: bool(read(valid, window).any()),
+    )
+    count = len(starts(grid.height, params.window, params.overlap))
+    for top, rows in track(bands, count, scene.rasters[index], "bands"):
+        window = Window(top, 0, rows.shape[1], grid.width)
+        is_valid = read(valid, window) > 0
+        likeliest = rows.argmax(0).astype(np.uint8)
+        sure = np.rint(rows.max(0) * 100).astype(np.uint8)
+        maps[0].write(top, np.where(is_valid, likeliest, np.uint8(IGNORE)))
+        maps[1].write(top, np.where(is_valid, sure, np.uint8(UNSURE)))
+    maps[0].close("mode")
+    maps[1].close("average")
+
+
+if __name__ == "__main__":
+    cli.main(run)

@@ -1,0 +1,1 @@
+"""Numpy, rasterio and zarr: windows, blending, alignment, reading, stores. No torch."""

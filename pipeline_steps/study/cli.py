@@ -1,0 +1,69 @@
+"""Turn a step's typed ``run`` function into a command line, and nothing more."""
+
+import argparse
+import inspect
+import logging
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline_steps.study.errors import in_one_line
+
+log = logging.getLogger(__name__)
+
+
+def main(run: Callable[..., None], argv: list[str] | None = None) -> None:
+    """Call ``run`` with one flag per argument: paths and words as text, all else as JSON.
+
+    Whatever goes wrong ends with status 1 and one last line on stderr; a traceback stands
+    above it only where the trouble is not bad input.
+    """
+    logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", stream=sys.stderr)
+    step = Path(inspect.getfile(run)).stem
+    try:
+        run(**vars(_parser(run).parse_args(argv)))
+    except (ValueError, OSError) as error:
+        log.debug("where it happened", exc_info=True)
+        sys.exit(f"error: {step}: {_message(error)}")
+    except Exception as error:
+        log.exception("unexpected")
+        sys.exit(f"error: {step}: {type(error).__name__}: {_message(error)}")
+
+
+def _parser(run: Callable[..., None]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=inspect.getdoc(run))
+    for name, argument in inspect.signature(run, eval_str=True).parameters.items():
+        optional, kind = _without_none(argument.annotation)
+        options: dict[str, Any] = {"required": not optional and kind != list[Path]}
+        if kind == list[Path]:
+            options |= {"type": Path, "nargs": "*", "default": []}
+        else:
+            options["type"] = kind if kind in (Path, str, int) else _from_json(kind)
+        parser.add_argument(f"--{name.replace('_', '-')}", **options)
+    return parser
+
+
+def _without_none(annotation: Any) -> tuple[bool, Any]:
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+        return True, kinds[0]
+    return False, annotation
+
+
+def _from_json(kind: Any) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return TypeAdapter(kind).validate_json(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(in_one_line(error)) from error
+
+    return parse
+
+
+def _message(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,234 @@
+"""The study file: typed, complete with defaults, and refused in one line where it is wrong."""
+
+import copy
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline_steps.study.classes import ClassSpec
+from pipeline_steps.study.errors import StudyError, in_one_line
+from pipeline_steps.study.params.adapt import Params as Adapt
+from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.check import Params as Check
+from pipeline_steps.study.params.depth import Params as Depth
+from pipeline_steps.study.params.fetch import Params as Fetch
+from pipeline_steps.study.params.predict import Params as Predict
+from pipeline_steps.study.params.report import Params as Report
+from pipeline_steps.study.params.score import Params as Score
+from pipeline_steps.study.params.synthesize import Params as Synthesize
+from pipeline_steps.study.params.tabulate import Params as Tabulate
+from pipeline_steps.study.params.tile import Params as Tile
+from pipeline_steps.study.params.train import Params as Train
+from pipeline_steps.study.scenes import Scene, read_scenes
+
+ELEVATION = "elevation"
+"""The teacher that is no network: a scene's own elevation."""
+
+MADE = "results/synthesize"
+"""Where the demo's scenes come into being."""
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Experiment(StageParams):
+    """One row of the tables."""
+
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    """One training for each; the tables give mean and standard deviation over them."""
+
+    train: dict[str, Any] = {}
+    """What this experiment overrides in `train`, key by key."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Experiment":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds is {list(self.seeds)}, expected each seed once")
+        return self
+
+
+class Study(StageParams):
+    """A study: scenes, classes, a section per stage, and the experiments to compare."""
+
+    scenes: Annotated[str, Field(min_length=1)]
+    """The scene table, relative to this file."""
+
+    data_root: str | None = None
+    """What the table's paths are relative to: itself relative to the working directory; by default
+    the table's folder."""
+
+    classes: Annotated[tuple[ClassSpec, ...], Field(min_length=2, max_length=255)]
+    """The classes, in the order of their index in maps and tables."""
+
+    synthesize: Synthesize | None = None
+    """The demo's towns; without this section nothing is synthesized."""
+
+    check: Check = Check()
+    """What is looked at first."""
+
+    fetch: Fetch = Fetch()
+    """The model table."""
+
+    tile: Tile = Tile()
+    """How rasters are read."""
+
+    adapt: Adapt = Adapt()
+    """How teachers learn from elevation."""
+
+    depth: Depth = Depth()
+    """How pseudo-depth is made."""
+
+    train: Train = Train()
+    """The network and its training, before an experiment's overrides."""
+
+    predict: Predict = Predict()
+    """How maps are made."""
+
+    score: Score = Score()
+    """How maps are compared with labels."""
+
+    tabulate: Tabulate = Tabulate()
+    """How tables are printed."""
+
+    report: Report = Report()
+    """How figures are drawn."""
+
+    experiments: Annotated[dict[Slug, Experiment], Field(min_length=1)]
+    """What is compared: a name → its seeds and its overrides of `train`."""
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> "Study":
+        names = [c.name for c in self.classes]
+        keys = [key for c in self.classes for key in c.keys]
+        if len(set(names)) < len(names):
+            raise ValueError(f"classes: names are {names}, expected each name once")
+        if len(set(keys)) < len(keys):
+            raise ValueError("classes: a value or rgb stands twice, expected each label once")
+        if len({c.rgb is None for c in self.classes}) > 1:
+            raise ValueError("classes: some have value and some rgb, expected one kind for all")
+        if set(keys) & set(self.tile.ignore_labels):
+            raise ValueError("tile.ignore_labels: names a label of the classes, expected others")
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A checked study: its config, its scenes, and each experiment's training."""
+
+    config: Study
+    table: str
+    root: str
+    scenes: dict[str, Scene]
+    trainings: dict[str, Train]
+
+    def split(self, *splits: str) -> list[str]:
+        """Return the names of the scenes of ``splits``, in the table's order."""
+        return [scene.name for scene in self.scenes.values() if scene.split in splits]
+
+    def teachers(self) -> list[str]:
+        """Return every teacher that an experiment uses, each once."""
+        used = [t.teacher for t in self.trainings.values() if t.network.prompter and t.teacher]
+        return list(dict.fromkeys(used))
+
+
+def load(config: dict[str, Any], files: list[str]) -> Loaded:
+    """Check what Snakemake merged from ``files`` and return it with its scenes.
+
+    Raises StudyError, whose text is one line with file, key, value and what was expected.
+    """
+    where = str(files[-1]) if files else "the study"
+    try:
+        study = Study.model_validate_json(json.dumps(config, default=str))
+    except ValidationError as error:
+        raise StudyError(f"{where}: {in_one_line(error)}") from None
+    trainings = {name: _training(study, name, config, where) for name in study.experiments}
+    table = _beside_its_file(study.scenes, files)
+    root = study.data_root if study.data_root is not None else os.path.dirname(table)
+    scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
+    loaded = Loaded(study, table, root, scenes, trainings)
+    _teachers_exist(loaded, where)
+    _scenes_suffice(loaded, table)
+    return loaded
+
+
+def _training(study: Study, name: str, config: dict[str, Any], where: str) -> Train:
+    overrides = study.experiments[name].train
+    merged = _merged(config.get("train") or {}, overrides)
+    under = f"experiments.{name}.train"
+    try:
+        params = Train.model_validate_json(json.dumps(merged, default=str))
+    except ValidationError as error:
+        raise StudyError(f"{where}: {in_one_line(error, under)}") from None
+    if params.network.prompter and params.teacher is None:
+        raise StudyError(f"{where}: {under}.teacher is null, expected a teacher for the prompter")
+    weights = params.network.encoder.weights
+    if weights is not None and weights not in study.fetch.models:
+        raise StudyError(
+            f"{where}: {under}.network.encoder.weights is {weights!r}, expected one of fetch.models:"
+            f" {', '.join(study.fetch.models) or 'there is none'}"
+        )
+    return params
+
+
+def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(base)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _beside_its_file(scenes: str, files: list[str]) -> str:
+    """Return the table's path: relative to the last study file that names it."""
+    for file in reversed(files):
+        named = (yaml.safe_load(Path(file).read_text()) or {}).get("scenes")
+        if named == scenes:
+            return os.path.join(os.path.dirname(file), scenes)
+    return scenes
+
+
+def _teachers_exist(loaded: Loaded, where: str) -> None:
+    models, adapted = loaded.config.fetch.models, loaded.config.adapt.teachers
+    known = [ELEVATION, *adapted, *models]
+    if len(set(known)) < len(known):
+        raise StudyError(
+            f"{where}: adapt.teachers and fetch.models are {', '.join(known[1:])}, expected"
+            f" distinct names other than {ELEVATION!r}"
+        )
+    for name, base in adapted.items():
+        if base not in models:
+            raise StudyError(
+                f"{where}: adapt.teachers.{name} is {base!r}, expected one of fetch.models"
+            )
+    for name, training in loaded.trainings.items():
+        if training.network.prompter and training.teacher not in known:
+            raise StudyError(
+                f"{where}: experiments.{name}.train.teacher is {training.teacher!r},"
+                f" expected one of {', '.join(known)}"
+            )
+
+
+def _scenes_suffice(loaded: Loaded, table: str) -> None:
+    if not loaded.split("train"):
+        raise StudyError(f"{table}: no scene has split train, expected at least one")
+    taught = [name for name in loaded.split("train") if loaded.scenes[name].elevation]
+    adapted = set(loaded.teachers()) & set(loaded.config.adapt.teachers)
+    if adapted and not taught:
+        raise StudyError(
+            f"{table}: no training scene has elevation, expected one for {', '.join(adapted)}"
+        )
+    for name, training in loaded.trainings.items():
+        if not training.network.prompter or training.teacher != ELEVATION:
+            continue
+        fed = training.network.depth == "fed"
+        for scene in loaded.scenes.values():
+            if (fed or scene.split == "train") and not scene.elevation:
+                raise StudyError(
+                    f"{table}: elevation of {scene.name!r} is empty, expected a path since"
+                    f" experiment {name!r} uses it"
+                )

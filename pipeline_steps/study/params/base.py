@@ -1,0 +1,23 @@
+"""What all config sections share: strict types, no unknown keys, docstrings as descriptions."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Rgb = tuple[Channel, Channel, Channel]
+LabelValue = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class StageParams(BaseModel):
+    """A section of the study file; unknown keys are refused and values are never coerced.
+
+    Descriptions are the string below each field. They are docstrings to the
+    fingerprint, so rewording one makes nothing stale.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )

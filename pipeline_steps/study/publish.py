@@ -1,0 +1,35 @@
+"""Give an artifact its name only when it is whole."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def publishing(*finals: Path) -> Iterator[list[Path]]:
+    """Yield one ``*.partial`` path for each of ``finals``; rename them all when the block succeeds.
+
+    Partial files of a killed run are removed first, those of a failed block at its end.
+    """
+    partials = [final.with_name(final.name + ".partial") for final in finals]
+    for partial in partials:
+        remove(partial)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partials
+        for partial, final in zip(partials, finals, strict=True):
+            remove(final)
+            os.replace(partial, final)
+    finally:
+        for partial in partials:
+            remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,160 @@
+"""Add counts over scenes and seeds, and print the tables: CSV, Markdown, LaTeX and HTML."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline_steps.metrics.confusion import Scores, scores
+from pipeline_steps.study import cli
+from pipeline_steps.study.manifest import write_text
+from pipeline_steps.study.params.tabulate import Params
+
+log = logging.getLogger(__name__)
+
+OVERALL = ("miou", "kappa", "oa")
+PER_CLASS = ("iou", "f1", "precision", "recall")
+POLICY = (
+    "Counts are summed over all test scenes before any score is taken; ± is the standard deviation"
+    " over seeds. Ignored pixels count nowhere. A class that is neither in the labels nor in the"
+    " map is left out of the mean; one that is only in the map counts 0."
+)
+
+
+def run(counts: list[Path], qualities: list[Path], folder: Path, params: Params) -> None:
+    """Write ``overall``, ``classes``, ``scenes``, ``strata`` and ``depth`` into ``folder``.
+
+    ``counts`` are the files of ``score``, in the order the experiments shall have; ``qualities``
+    those of ``depth``.
+    """
+    found = [json.loads(path.read_text()) for path in counts]
+    tables = {
+        "overall": _overall(_pooled(found, "all")),
+        "classes": _classes(_pooled(found, "all")),
+        "scenes": _scenes(found),
+        "strata": _strata(found),
+        "depth": _depth([json.loads(path.read_text()) for path in qualities]),
+    }
+    note = f"{POLICY} {_majority(found)}"
+    for name, table in tables.items():
+        _write(folder / name, table, note if name != "depth" else "", params.digits)
+    log.info("tables: %s", folder)
+
+
+def _pooled(
+    found: list[dict[str, Any]], stratum: str, scene: str | None = None
+) -> dict[str, list[tuple[list[str], np.ndarray]]]:
+    """Return for each experiment one summed matrix per seed, beside the class names."""
+    sums: dict[str, dict[int, np.ndarray]] = {}
+    for one in found:
+        if scene not in (None, one["scene"]) or stratum not in one["strata"]:
+            continue
+        seeds = sums.setdefault(one["experiment"], {})
+        matrix = np.array(one["strata"][stratum], np.int64)
+        seeds[one["seed"]] = seeds.get(one["seed"], 0) + matrix
+    names = found[0]["classes"]
+    return {e: [(names, matrix) for matrix in seeds.values()] for e, seeds in sums.items()}
+
+
+def _overall(pooled: dict[str, list[tuple[list[str], np.ndarray]]]) -> pd.DataFrame:
+    rows = []
+    for experiment, matrices in pooled.items():
+        each = [scores(matrix) for _, matrix in matrices]
+        row = {"experiment": experiment, "seeds": len(each)}
+        for name in OVERALL:
+            row |= _mean_and_sd(name, [getattr(one, name) for one in each])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _classes(pooled: dict[str, list[tuple[list[str], np.ndarray]]]) -> pd.DataFrame:
+    rows = []
+    for experiment, matrices in pooled.items():
+        each: list[Scores] = [scores(matrix) for _, matrix in matrices]
+        for k, name in enumerate(matrices[0][0]):
+            row = {"experiment": experiment, "class": name}
+            for score in PER_CLASS:
+                row |= _mean_and_sd(score, [getattr(one, score)[k] for one in each])
+            rows.append(row | {"support": int(each[0].support[k])})
+    return pd.DataFrame(rows)
+
+
+def _scenes(found: list[dict[str, Any]]) -> pd.DataFrame:
+    names = dict.fromkeys(one["scene"] for one in found)
+    parts = [_overall(_pooled(found, "all", name)).assign(scene=name) for name in names]
+    table = pd.concat(parts, ignore_index=True)
+    return table[["scene", *table.columns.drop("scene")]]
+
+
+def _strata(found: list[dict[str, Any]]) -> pd.DataFrame:
+    parts = []
+    for stratum in found[0]["strata"]:
+        part = _overall(_pooled(found, stratum)).assign(stratum=stratum)
+        part["pixels"] = int(sum(m.sum() for _, m in next(iter(_pooled(found, stratum).values()))))
+        part["pixels"] //= part["seeds"].iloc[0]
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
+    return table[["stratum", *table.columns.drop("stratum")]]
+
+
+def _depth(qualities: list[dict[str, Any]]) -> pd.DataFrame:
+    columns = ("seam", "disagreement", "spearman", "aligned_mae_m", "constant_mae_m", "auc_tall")
+    rows = []
+    for one in qualities:
+        row = {"teacher": one["teacher"], "scene": one["scene"]}
+        for column in columns:
+            values = [r[column] for r in one["rasters"] if r[column] is not None]
+            row[column] = float(np.mean(values)) if values else float("nan")
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["teacher", "scene", *columns])
+
+
+def _mean_and_sd(name: str, values: list[float]) -> dict[str, float]:
+    """Return the mean, and the standard deviation of a sample, which one seed does not have."""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return {name: float(np.mean(values)), f"{name}_sd": sd}
+
+
+def _majority(found: list[dict[str, Any]]) -> str:
+    """Say what the most frequent class of the labels would score if it were predicted everywhere."""
+    _, matrix = next(iter(_pooled(found, "all").values()))[0]
+    support = matrix.sum(axis=1)
+    constant = np.zeros_like(matrix)
+    constant[:, support.argmax()] = support
+    one = scores(constant)
+    name = found[0]["classes"][int(support.argmax())]
+    return f"Predicting {name!r} everywhere: mIoU {one.miou:.3f}, OA {one.oa:.3f}."
+
+
+def _write(path: Path, table: pd.DataFrame, note: str, digits: int) -> None:
+    shown = _readable(table, digits)
+    write_text(path.with_suffix(".csv"), table.to_csv(index=False))
+    write_text(path.with_suffix(".md"), f"{shown.to_markdown(index=False)}\n\n{note}\n")
+    write_text(path.with_suffix(".html"), shown.to_html(index=False, border=0) + "\n")
+    latex = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    write_text(path.with_suffix(".tex"), latex.to_latex(hrules=True).replace("±", r"$\pm$"))
+
+
+def _readable(table: pd.DataFrame, digits: int) -> pd.DataFrame:
+    """Return a table of words: numbers rounded, each mean joined with its ± sd."""
+    shown = pd.DataFrame(index=table.index)
+    for name in table.columns:
+        if name.endswith("_sd"):
+            continue
+        column = table[name]
+        if column.dtype.kind != "f":
+            shown[name] = column.astype(str)
+            continue
+        words = column.map(lambda x: "–" if np.isnan(x) else f"{x:.{digits}f}")
+        if f"{name}_sd" in table:
+            spread = table[f"{name}_sd"]
+            words += spread.map(lambda x: "" if np.isnan(x) else f" ± {x:.{digits}f}")
+        shown[name] = words
+    return shown
+
+
+if __name__ == "__main__":
+    cli.main(run)

@@ -1,0 +1,179 @@
+"""Train one experiment with one seed; the last checkpoint counts."""
+
+import logging
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from pipeline_steps.models.device import autocast, pick_device
+from pipeline_steps.rasters.labels import class_counts
+from pipeline_steps.rasters.store import Scene, open_array
+from pipeline_steps.study import cli
+from pipeline_steps.study.classes import IGNORE
+from pipeline_steps.study.manifest import read_manifest, write_manifest
+from pipeline_steps.study.params.train import Params
+from pipeline_steps.study.progress import track
+from pipeline_steps.study.publish import publishing
+from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches
+from pipeline_steps.training.loop import Losses, adamw, fit, polynomial
+from pipeline_steps.training.losses import segmentation_loss, ssim_loss
+
+log = logging.getLogger(__name__)
+
+VALIDATION_BATCHES = 8
+"""Fixed batches of the validation scenes that every row of the history is measured on."""
+
+
+def run(
+    tiles: list[Path],
+    depths: list[Path],
+    validation: list[Path],
+    validation_depths: list[Path],
+    encoder: Path | None,
+    model: Path,
+    history: Path,
+    manifest: Path,
+    seed: int,
+    params: Params,
+) -> None:
+    """Write the trained network, its losses by step, and the manifest that says how to rebuild it.
+
+    All paths in are manifests: ``tiles`` of the training scenes, ``depths`` of their pseudo-depth
+    in the same order (none for a network without depth), ``encoder`` of the fetched weights.
+    Raises ValueError where a class has no pixel to learn from.
+    """
+    scenes = [Scene(path, read_manifest(path)) for path in tiles]
+    frequencies = _frequencies(scenes)
+    torch.manual_seed(seed)
+    device = pick_device()
+    network = _network(params, len(frequencies), encoder)
+    network = network.to(device, memory_format=torch.channels_last)
+    _log_size(network)
+    objective = _Objective(network, params, frequencies, device)
+    crops = _crops(scenes, depths, params, seed, params.steps)
+    data = batches(crops, params.batch, params.workers, device.type == "cuda")
+    held_out = [Scene(path, read_manifest(path)) for path in validation]
+    losses = fit(
+        network,
+        adamw(network, params.lr, params.weight_decay),
+        polynomial(params.steps, params.warmup, params.power),
+        objective,
+        track(data, params.steps, "train", "steps"),
+        device,
+        params.clip,
+        params.report_every,
+        _validation(held_out, validation_depths, objective, params),
+    )
+    with publishing(model, history) as partials:
+        state = network.to("cpu", memory_format=torch.contiguous_format).state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, partials[0])
+        losses.to_csv(partials[1], index=False)
+    write_manifest(
+        manifest,
+        "pipeline_steps.train",
+        f"pipeline_steps.models.{params.network.model}",
+        params=params,
+        made_from={str(i): path for i, path in enumerate([*tiles, *depths])}
+        | ({"encoder": encoder} if encoder else {}),
+        made={"model": model, "history": history},
+        seed=seed,
+        classes=scenes[0].facts["classes"],
+        label_counts=frequencies.tolist(),
+    )
+    log.info("model: %s", model)
+
+
+class _Objective:
+    """The loss of a batch: cross-entropy, and λ times the SSIM depth loss."""
+
+    def __init__(
+        self, network: nn.Module, params: Params, counts: np.ndarray, device: torch.device
+    ) -> None:
+        self.network, self.params, self.device = network, params, device
+        self.weights = None
+        if params.class_weights == "sqrt":
+            weights = 1 / np.sqrt(counts / counts.sum())
+            self.weights = torch.tensor(weights / weights.mean(), dtype=torch.float32).to(device)
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> Losses:
+        params = self.params
+        image = batch["image"].to(memory_format=torch.channels_last)
+        with autocast(self.device, params.precision):
+            said = self.network(image, batch.get("target"))
+        classes = segmentation_loss(said.logits, batch["labels"], self.weights, IGNORE)
+        if said.depth is None:
+            return {"loss": classes, "cross_entropy": classes}
+        depth = ssim_loss(said.depth, batch["target"], batch["known"])
+        loss = classes + params.depth_weight * depth
+        return {"loss": loss, "cross_entropy": classes, "ssim_loss": depth}
+
+
+def _network(params: Params, classes: int, encoder: Path | None) -> nn.Module:
+    module = import_module(f"pipeline_steps.models.{params.network.model}")
+    weights = encoder.parent / "model.safetensors" if encoder else None
+    return module.build(classes, weights, params.network.model_dump())
+
+
+def _frequencies(scenes: list[Scene]) -> np.ndarray:
+    counts, names = class_counts(scenes), scenes[0].facts["classes"]
+    missing = [name for name, count in zip(names, counts, strict=True) if not count]
+    if missing:
+        places = ", ".join(str(scene.folder / "manifest.json") for scene in scenes)
+        raise ValueError(
+            f"{places}: class {', '.join(map(repr, missing))} has 0 pixels in the training scenes,"
+            " expected at least 1"
+        )
+    return counts
+
+
+def _crops(scenes: list[Scene], depths: list[Path], params: Params, seed: int, steps: int) -> Crops:
+    rasters = [
+        Layers(
+            scene.array("image", i),
+            scene.array("labels", i),
+            open_array(depths[n].parent / "depth.zarr", i) if depths else None,
+        )
+        for n, scene in enumerate(scenes)
+        for i in range(len(scene.rasters))
+    ]
+    augmentation = Augmentation(params.scale, params.turns, params.photometric)
+    return Crops(rasters, params.crop, steps * params.batch, seed, augmentation, IGNORE)
+
+
+def _validation(
+    scenes: list[Scene], depths: list[Path], objective: _Objective, params: Params
+) -> callable:
+    """Return a function that gives the mean losses over fixed crops, or nothing without scenes."""
+    if not scenes:
+        return dict
+    plain = params.model_copy(update={"scale": (1.0, 1.0), "turns": False, "photometric": 0.0})
+    crops = _crops(scenes, depths, plain, 0, VALIDATION_BATCHES)
+    data = list(batches(crops, params.batch, 0, False))
+
+    @torch.no_grad()
+    def measure() -> dict[str, float]:
+        objective.network.eval()
+        found = [
+            objective({key: value.to(objective.device) for key, value in batch.items()})
+            for batch in data
+        ]
+        objective.network.train()
+        means = {key: np.mean([float(losses[key]) for losses in found]) for key in found[0]}
+        return {f"val_{key}": float(mean) for key, mean in means.items()}
+
+    return measure
+
+
+def _log_size(network: nn.Module) -> None:
+    for name, part in network.named_children():
+        count = sum(p.numel() for p in part.parameters())
+        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        log.info("%s: %d parameters, %d trained", name, count, trained)
+
+
+if __name__ == "__main__":
+    cli.main(run)

@@ -1,0 +1,1 @@
+"""Crops, losses and the loop."""

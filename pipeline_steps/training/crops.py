@@ -1,0 +1,161 @@
+"""Crops of scenes, drawn so that crop number n is the same in every run."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import functional as transform
+
+from pipeline_steps.rasters.store import read
+from pipeline_steps.rasters.windows import Window, padded
+
+HELD_IN_MEMORY = 2 * 1024**3
+"""Bytes up to which all rasters of a training are read once and kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """One raster's arrays: image [3, H, W], and what goes with it, [H, W] each.
+
+    ``labels`` is uint8 with ``ignore`` where there is none; ``target`` is float, NaN where unknown:
+    pseudo-depth in [0, 1], or elevation; None where the training has no use for it.
+    """
+
+    image: Any
+    labels: Any
+    target: Any | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return height and width."""
+        return self.image.shape[1], self.image.shape[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What happens to a crop: zoom and turns on all layers, photometric on the image alone."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    turns: bool = False
+    photometric: float = 0.0
+
+
+class Crops(Dataset):
+    """An endless-enough list of random crops; item n depends on the seed and n alone."""
+
+    def __init__(
+        self,
+        rasters: Sequence[Layers],
+        crop: int,
+        count: int,
+        seed: int,
+        augmentation: Augmentation,
+        ignore: int,
+    ) -> None:
+        self.rasters = _held(rasters)
+        self.crop, self.count, self.seed = crop, count, seed
+        self.augmentation, self.ignore = augmentation, ignore
+        areas = np.array([np.prod(raster.size) for raster in rasters], float)
+        self._share = areas / areas.sum()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        """Return ``image`` float32 [3, c, c] in [0, 1], ``labels`` int64 [c, c], and ``target``
+        float32 [1, c, c] with ``known`` 1 where it is, if there is one."""
+        rng = np.random.default_rng([self.seed, number])
+        raster = self.rasters[rng.choice(len(self.rasters), p=self._share)]
+        layers = self._cut(raster, rng)
+        if self.augmentation.turns:
+            quarter, flip = rng.integers(4), rng.integers(2)
+            layers = {key: _turned(layer, quarter, flip) for key, layer in layers.items()}
+        if self.augmentation.photometric:
+            layers["image"] = _recoloured(layers["image"], self.augmentation.photometric, rng)
+        layers["labels"] = layers["labels"][0].long()
+        return layers
+
+    def _cut(self, raster: Layers, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Return one crop, zoomed; a crop without a label is drawn again, a few times."""
+        low, high = np.log(self.augmentation.scale)
+        for _ in range(10):
+            size = max(1, round(self.crop / np.exp(rng.uniform(low, high))))
+            window = _anywhere(raster.size, size, rng)
+            labels = read(raster.labels, window)
+            if (labels != self.ignore).any():
+                break
+        layers = {
+            "image": _tensor(padded(read(raster.image, window), size)) / 255,
+            "labels": _tensor(_filled(labels, size, self.ignore)[None]),
+        }
+        if raster.target is not None:
+            target = _tensor(_filled(read(raster.target, window), size, np.nan)[None])
+            layers["known"] = target.isfinite().float()
+            layers["target"] = target.nan_to_num()
+        if size == self.crop:
+            return layers
+        return {key: _resized(layer, self.crop, key) for key, layer in layers.items()}
+
+
+def batches(crops: Crops, size: int, workers: int, pin: bool) -> DataLoader:
+    """Return a loader of ``crops`` in order, ``size`` at a time."""
+    return DataLoader(
+        crops,
+        size,
+        num_workers=workers,
+        pin_memory=pin,
+        persistent_workers=workers > 0,
+        # zarr's event loop does not survive a fork
+        multiprocessing_context="spawn" if workers else None,
+    )
+
+
+def _held(rasters: Sequence[Layers]) -> list[Layers]:
+    """Return rasters in memory if all fit: reading the same chunks again costs more than a step."""
+    kept = ("image", "labels", "target")
+    arrays = [getattr(r, key) for r in rasters for key in kept if getattr(r, key) is not None]
+    if sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in arrays) > HELD_IN_MEMORY:
+        return list(rasters)
+    return [
+        Layers(r.image[:], r.labels[:], None if r.target is None else r.target[:]) for r in rasters
+    ]
+
+
+def _anywhere(shape: tuple[int, int], size: int, rng: np.random.Generator) -> Window:
+    y, x = (int(rng.integers(max(1, length - size + 1))) for length in shape)
+    return Window(y, x, min(size, shape[0] - y), min(size, shape[1] - x))
+
+
+def _filled(layer: np.ndarray, size: int, fill: float) -> np.ndarray:
+    missing = [(0, max(0, size - length)) for length in layer.shape]
+    return np.pad(layer, missing, constant_values=fill) if any(m[1] for m in missing) else layer
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    kind = np.float32 if array.dtype.kind == "f" else array.dtype
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+
+
+def _resized(layer: torch.Tensor, size: int, key: str) -> torch.Tensor:
+    if key == "labels":
+        return F.interpolate(layer[None].float(), (size, size), mode="nearest-exact")[0]
+    smooth = F.interpolate(layer[None], (size, size), mode="bilinear", antialias=True)[0]
+    # a pixel that mixes known and unknown is not known
+    return (smooth > 0.999).float() if key == "known" else smooth
+
+
+def _turned(layer: torch.Tensor, quarter: int, flip: int) -> torch.Tensor:
+    layer = torch.rot90(layer, int(quarter), (-2, -1))
+    return layer.flip(-1) if flip else layer
+
+
+def _recoloured(image: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
+    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
+    image = transform.adjust_brightness(image, brightness)
+    image = transform.adjust_contrast(image, contrast)
+    image = transform.adjust_saturation(image, saturation)
+    return transform.adjust_hue(image, 0.1 * strength * rng.uniform(-1, 1))

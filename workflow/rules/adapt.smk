@@ -1,0 +1,27 @@
+rule adapt:
+    input:
+        base=base_of,
+        tiles=tiles(taught_scenes()),
+        stores=tile_stores(taught_scenes(), "image", "elevation"),
+    output:
+        config="results/adapt/{teacher}/config.json",
+        weights="results/adapt/{teacher}/model.safetensors",
+        manifest="results/adapt/{teacher}/manifest.json",
+    log:
+        "logs/adapt/{teacher}.log",
+    benchmark:
+        "benchmarks/adapt/{teacher}.tsv"
+    params:
+        step=params_for("adapt"),
+        code=fingerprint("pipeline_steps.adapt"),
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=720,
+    conda:
+        "../../envs/steps.yaml"
+    shell:
+        "python -m pipeline_steps.adapt --base {input.base:q} --tiles {input.tiles:q}"
+        " --config {output.config:q} --weights {output.weights:q}"
+        " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

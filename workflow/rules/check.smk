@@ -1,0 +1,24 @@
+rule check:
+    localrule: True
+    input:
+        table=study.table,
+        files=every_file("images", "labels", "elevation"),
+    output:
+        findings="results/check/findings.json",
+    log:
+        "logs/check.log",
+    benchmark:
+        "benchmarks/check.tsv"
+    params:
+        step=params_for("check"),
+        code=fingerprint("pipeline_steps.check"),
+        root=lambda wildcards: study.root,
+        classes=CODES,
+        models=params_for("fetch"),
+        tile=params_for("tile"),
+    conda:
+        "../../envs/steps.yaml"
+    shell:
+        "python -m pipeline_steps.check --table {input.table:q} --root {params.root:q}"
+        " --findings {output.findings:q} --classes {params.classes:q}"
+        " --models {params.models:q} --tile {params.tile:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

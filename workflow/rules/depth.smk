@@ -1,0 +1,29 @@
+rule depth:
+    input:
+        teacher=teacher_of,
+        tile="results/tile/{scene}/manifest.json",
+        image=ancient("results/tile/{scene}/image.zarr"),
+        elevation=ancient("results/tile/{scene}/elevation.zarr"),
+    output:
+        store=directory("results/depth/{teacher}/{scene}/depth.zarr"),
+        quality="results/depth/{teacher}/{scene}/quality.json",
+        manifest="results/depth/{teacher}/{scene}/manifest.json",
+    log:
+        "logs/depth/{teacher}/{scene}.log",
+    benchmark:
+        "benchmarks/depth/{teacher}/{scene}.tsv"
+    params:
+        step=params_for("depth"),
+        code=fingerprint("pipeline_steps.depth"),
+        teacher=lambda wildcards, input: ["--teacher", input.teacher] if input.teacher else [],
+    threads: 2
+    resources:
+        gpu=lambda wildcards: int(wildcards.teacher != ELEVATION),
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        "../../envs/steps.yaml"
+    shell:
+        "python -m pipeline_steps.depth {params.teacher:q} --tile {input.tile:q}"
+        " --store {output.store:q} --quality {output.quality:q}"
+        " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,0 +1,21 @@
+rule fetch:
+    localrule: True
+    input:
+        files=local_files_of_model,
+    output:
+        config="results/fetch/{model}/config.json",
+        weights="results/fetch/{model}/model.safetensors",
+        manifest="results/fetch/{model}/manifest.json",
+    log:
+        "logs/fetch/{model}.log",
+    benchmark:
+        "benchmarks/fetch/{model}.tsv"
+    params:
+        step=lambda wildcards: as_json(study.config.fetch.models[wildcards.model]),
+        code=fingerprint("pipeline_steps.fetch"),
+    conda:
+        "../../envs/steps.yaml"
+    shell:
+        "HF_HUB_OFFLINE=0 python -m pipeline_steps.fetch --model {wildcards.model:q}"
+        " --config {output.config:q} --weights {output.weights:q}"
+        " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

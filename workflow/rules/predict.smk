@@ -1,0 +1,40 @@
+rule predict:
+    input:
+        model="results/train/{experiment}/seed-{seed}/manifest.json",
+        weights=ancient("results/train/{experiment}/seed-{seed}/model.safetensors"),
+        tile="results/tile/{scene}/manifest.json",
+        image=ancient("results/tile/{scene}/image.zarr"),
+        depth=fed_to,
+    output:
+        classes="results/predict/{experiment}/seed-{seed}/{scene}/classes.tif",
+        confidence="results/predict/{experiment}/seed-{seed}/{scene}/confidence.tif",
+    wildcard_constraints:
+        scene=one_of(name for name, scene in study.scenes.items() if not scene.is_folder),
+    log:
+        "logs/predict/{experiment}/seed-{seed}/{scene}.log",
+    benchmark:
+        "benchmarks/predict/{experiment}/seed-{seed}/{scene}.tsv"
+    params:
+        step=params_for("predict"),
+        code=network_code("predict"),
+        looks=LOOKS,
+        depth=lambda wildcards, input: ["--depth", *input.depth] if input.depth else [],
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        "../../envs/steps.yaml"
+    shell:
+        "python -m pipeline_steps.predict --model {input.model:q} --tile {input.tile:q}"
+        " {params.depth:q} --classes {output.classes:q} --confidence {output.confidence:q}"
+        " --looks {params.looks:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+
+
+use rule predict as predict_folder with:
+    output:
+        classes=directory("results/predict/{experiment}/seed-{seed}/{scene}/classes"),
+        confidence=directory("results/predict/{experiment}/seed-{seed}/{scene}/confidence"),
+    wildcard_constraints:
+        scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),

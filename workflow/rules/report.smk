@@ -1,0 +1,33 @@
+rule report:
+    localrule: True
+    input:
+        tiles=tiles(study.split("test")),
+        stores=tile_stores(study.split("test"), "image", "labels"),
+        depths=depths(study.teachers(), study.split("test")),
+        maps=maps(study.split("test"), first_seed=True),
+        histories=per_training("results/train/{experiment}/seed-{seed}/history.csv"),
+        tables=expand("results/tabulate/{table}.csv", table=TABLES),
+        template=f"{workflow.basedir}/workflow/report/index.html.jinja",
+    output:
+        page="results/report/index.html",
+        figures=report(
+            directory("results/report/figures"),
+            patterns=["{figure}.png"],
+            caption="../report/figures.rst",
+            category="Figures",
+        ),
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    params:
+        step=params_for("report"),
+        code=fingerprint("pipeline_steps.report"),
+        looks=LOOKS,
+    conda:
+        "../../envs/steps.yaml"
+    shell:
+        "python -m pipeline_steps.report --tiles {input.tiles:q} --depths {input.depths:q}"
+        " --maps {input.maps:q} --histories {input.histories:q} --tables {input.tables:q}"
+        " --page {output.page:q} --figures {output.figures:q} --looks {params.looks:q}"
+        " --template {input.template:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

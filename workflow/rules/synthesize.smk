@@ -1,0 +1,21 @@
+rule synthesize:
+    output:
+        image="results/synthesize/{scene}/image.tif",
+        labels="results/synthesize/{scene}/labels.tif",
+        elevation="results/synthesize/{scene}/elevation.tif",
+    log:
+        "logs/synthesize/{scene}.log",
+    benchmark:
+        "benchmarks/synthesize/{scene}.tsv"
+    params:
+        step=params_for("synthesize"),
+        code=fingerprint("pipeline_steps.synthesize"),
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../../envs/steps.yaml"
+    shell:
+        "python -m pipeline_steps.synthesize --scene {wildcards.scene:q}"
+        " --image {output.image:q} --labels {output.labels:q}"
+        " --elevation {output.elevation:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
