@@ -134,7 +134,9 @@ def _write(path: Path, table: pd.DataFrame, note: str, digits: int) -> None:
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
     write_text(path.with_suffix(".md"), f"{shown.to_markdown(index=False)}\n\n{note}\n")
     write_text(path.with_suffix(".html"), shown.to_html(index=False, border=0) + "\n")
-    latex = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    latex = (
+        shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    )
     write_text(path.with_suffix(".tex"), latex.to_latex(hrules=True).replace("±", r"$\pm$"))
 
 

@@ -14,7 +14,13 @@ from torch.nn import functional as F
 
 from pipeline_steps.models.dpt import STRIDES, DepthDecoder
 from pipeline_steps.models.encoder import Encoder
-from pipeline_steps.models.layers import Residual, conv_norm_relu, resample, two_convs
+from pipeline_steps.models.layers import (
+    Residual,
+    conv_norm_relu,
+    normalisation,
+    resample,
+    two_convs,
+)
 
 
 class Prediction(NamedTuple):
@@ -134,11 +140,15 @@ class SemanticDecoder(nn.Module):
             two_convs(channels + p + b, channels, norm) for p, b in zip(prompts, below, strict=True)
         )
         self.ups = nn.ModuleList(_double(channels, channels, upsample) for _ in range(3))
+        # a thinner end than this starves rare classes
+        half, quarter = max(32, channels // 2), max(32, channels // 4)
         self.to_full = nn.Sequential(
-            _double(channels, channels // 2, upsample),
-            conv_norm_relu(channels // 2, channels // 2, 3, norm),
-            _double(channels // 2, channels // 4, upsample),
-            nn.Conv2d(channels // 4, classes, 1),
+            _double(channels, half, upsample),
+            conv_norm_relu(half, half, 3, norm),
+            _double(half, quarter, upsample),
+            normalisation(norm, quarter),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(quarter, classes, 1),
         )
 
     def forward(

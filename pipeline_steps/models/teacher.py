@@ -62,10 +62,10 @@ class TeacherOnDevice:
         return height[:, 0].float().cpu().numpy()
 
 
-def load_teacher(folder: Path, resample: float) -> Teacher:
+def load_teacher(folder: Path, resample: float, attention: str | None = None) -> Teacher:
     """Load a teacher from a hub-layout folder; nothing is fetched and nothing is unpickled.
 
-    Raises ValueError naming the folder where it holds no Depth Anything.
+    ``attention`` is transformers' name of an implementation, by default its choice. Raises ValueError naming the folder where it holds no Depth Anything.
     """
     config = json.loads((folder / "config.json").read_text())
     if config.get("model_type") != "depth_anything":
@@ -74,7 +74,7 @@ def load_teacher(folder: Path, resample: float) -> Teacher:
             " 'depth_anything'"
         )
     network = DepthAnythingForDepthEstimation.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True
+        folder, local_files_only=True, use_safetensors=True, attn_implementation=attention
     )
     file = folder / "preprocessor_config.json"
     stated = json.loads(file.read_text()) if file.is_file() else {}
