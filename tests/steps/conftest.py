@@ -1,0 +1,107 @@
+"""A town of 64-pixel scenes and a tiny teacher, carried through the stages once."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline_steps import synthesize, tile
+from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.rasters.town import CLASSES
+from pipeline_steps.study.classes import ClassCode, ClassLook
+from pipeline_steps.study.params.fetch import Model
+from pipeline_steps.study.params.train import Params as Train
+
+CODES = [ClassCode(name=name, value=value) for value, name in enumerate(CLASSES)]
+LOOKS = [ClassLook(name=name, color=f"#{40 * i:02x}8040") for i, name in enumerate(CLASSES, 0)]
+
+TEACHER = Model(
+    architecture={
+        "backbone_config": {
+            "model_type": "dinov2",
+            "hidden_size": 16,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "patch_size": 4,
+            "image_size": 32,
+            "out_indices": [1, 2, 3, 4],
+            "reshape_hidden_states": False,
+            "apply_layernorm": True,
+        },
+        "patch_size": 4,
+        "reassemble_hidden_size": 16,
+        "neck_hidden_sizes": [8, 8, 8, 8],
+        "fusion_hidden_size": 8,
+        "head_hidden_size": 8,
+    }
+)
+
+TINY = {
+    "network": {
+        "encoder": {
+            "name": "vit_small_patch14_dinov2",
+            "arguments": {
+                "patch_size": 8,
+                "embed_dim": 16,
+                "depth": 4,
+                "num_heads": 2,
+                "img_size": 32,
+            },
+            "token_stride": 8,
+        },
+        "widths": [8, 8, 8, 8],
+        "channels": 8,
+    },
+    "teacher": "elevation",
+    "steps": 3,
+    "batch": 2,
+    "crop": 32,
+    "report_every": 2,
+    "precision": "fp32",
+}
+
+
+def training(**changes) -> Train:
+    network = TINY["network"] | changes.pop("network", {})
+    return Train.model_validate_json(json.dumps(TINY | changes | {"network": network}))
+
+
+def tile_arguments(folder: Path, scene: str) -> dict:
+    stores = {name: folder / f"{name}.zarr" for name in ("image", "labels", "valid", "elevation")}
+    return stores | {
+        "scene": scene,
+        "folder": 0,
+        "manifest": folder / "manifest.json",
+        "classes": CODES,
+    }
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory) -> Path:
+    """The GeoTIFFs of one synthesized scene."""
+    folder = tmp_path_factory.mktemp("town")
+    files = [folder / f"{name}.tif" for name in ("image", "labels", "elevation")]
+    synthesize.run("somewhere", *files, synthesize.Params(size=64))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def covered(tmp_path_factory, town) -> Path:
+    """A tiled 64-pixel scene that shows every class."""
+    folder = tmp_path_factory.mktemp("covered") / "somewhere"
+    labels = folder.parent / "labels.tif"
+    rows = np.arange(64)[:, None] // 10
+    write_raster(
+        labels,
+        np.broadcast_to(rows.astype(np.uint8), (64, 64))[None],
+        Grid(64, 64, None, (1, 0, 0, 0, 1, 0)),
+    )
+    tile.run(
+        images=[town / "image.tif"],
+        label_files=[labels],
+        elevation_files=[town / "elevation.tif"],
+        params=tile.Params(chunk=32),
+        **tile_arguments(folder, "somewhere"),
+    )
+    return folder / "manifest.json"

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+import rasterio
+
+from pipeline_steps import predict, tile
+from pipeline_steps.study.classes import IGNORE, ClassLook
+from tests.steps.conftest import LOOKS, tile_arguments, training
+from tests.steps.test_train import height, trained
+
+assert height  # the fixture
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory, covered, height):
+    folder = tmp_path_factory.mktemp("model")
+    return trained(folder, covered, training(), [height]) / "manifest.json"
+
+
+def mapped(folder, model, scene, fed=None, looks=LOOKS, many=False, **params):
+    settings = {"window": 32, "batch": 2, "precision": "fp32"} | params
+    names = ("classes", "confidence") if many else ("classes.tif", "confidence.tif")
+    files = [folder / name for name in names]
+    predict.run(model, scene, fed, *files, looks, predict.Params(**settings))
+    return files
+
+
+def test_a_map_lies_on_its_sources_grid_with_colours_and_names(tmp_path, model, covered, town):
+    classes, confidence = mapped(tmp_path, model, covered)
+
+    with rasterio.open(classes) as found, rasterio.open(town / "image.tif") as source:
+        assert found.crs == source.crs
+        assert found.transform == source.transform
+        assert found.shape == source.shape
+        assert found.nodata == IGNORE
+        assert found.colormap(1)[1][:3] == LOOKS[1].rgb
+        assert found.tags(1)["class_0"] == "building"
+        assert found.read(1).max() < len(LOOKS)
+    with rasterio.open(confidence) as sure:
+        assert 100 / len(LOOKS) - 1 <= sure.read(1).min() <= sure.read(1).max() <= 100
+
+
+def test_windows_of_another_batch_give_the_same_map(tmp_path, model, covered):
+    one = mapped(tmp_path / "one", model, covered, batch=1)[0]
+    all_at_once = mapped(tmp_path / "all", model, covered, batch=64)[0]
+    with rasterio.open(one) as a, rasterio.open(all_at_once) as b:
+        assert (a.read(1) == b.read(1)).mean() > 0.999
+
+
+def test_the_same_work_gives_the_same_bytes(tmp_path, model, covered):
+    one, two = (mapped(tmp_path / name, model, covered)[0].read_bytes() for name in "ab")
+    assert one == two
+
+
+def test_a_scene_smaller_than_the_window_is_mapped_whole(tmp_path, model, covered):
+    classes, _ = mapped(tmp_path, model, covered, window=128)
+    with rasterio.open(classes) as found:
+        assert found.shape == (64, 64)
+        assert (found.read(1) != IGNORE).all()
+
+
+def test_pixels_without_data_stay_without(tmp_path, model, town):
+    arguments = tile_arguments(tmp_path / "tiled", "somewhere")
+    with rasterio.open(town / "image.tif") as source:
+        darkest = int(source.read().max(0).min())
+    tile.run(
+        images=[town / "image.tif"],
+        label_files=[],
+        elevation_files=[],
+        params=tile.Params(nodata=darkest),
+        **arguments,
+    )
+    facts = json.loads((tmp_path / "tiled/manifest.json").read_text())["rasters"][0]
+    classes, _ = mapped(tmp_path, model, tmp_path / "tiled/manifest.json")
+    with rasterio.open(classes) as found:
+        assert (found.read(1) != IGNORE).sum() == facts["valid_pixels"]
+
+
+def test_a_scene_of_many_images_gives_a_folder_of_maps(tmp_path, model, town):
+    arguments = tile_arguments(tmp_path / "tiled", "both") | {"folder": 1}
+    other = tmp_path / "other.tif"
+    other.write_bytes((town / "image.tif").read_bytes())
+    tile.run(
+        images=[town / "image.tif", other],
+        label_files=[],
+        elevation_files=[],
+        params=tile.Params(),
+        **arguments,
+    )
+    classes, _ = mapped(tmp_path, model, tmp_path / "tiled/manifest.json", many=True)
+    assert sorted(f.name for f in classes.iterdir()) == ["image.tif", "other.tif"]
+
+
+def test_a_network_that_is_fed_sees_the_height(tmp_path, covered, height):
+    folder = trained(tmp_path, covered, training(network={"depth": "fed"}), [height])
+    classes, _ = mapped(tmp_path / "map", folder / "manifest.json", covered, fed=height)
+    assert classes.is_file()
+
+
+def test_other_classes_than_the_models_are_refused(tmp_path, model, covered):
+    looks = [ClassLook(name=str(i), color="#000000") for i in range(7)]
+    with pytest.raises(ValueError, match="manifest.json: classes are"):
+        mapped(tmp_path, model, covered, looks=looks)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_are_not_needed_to_predict(tmp_path, model, town):
+    arguments = tile_arguments(tmp_path / "tiled", "new")
+    tile.run(
+        images=[town / "image.tif"],
+        label_files=[],
+        elevation_files=[],
+        params=tile.Params(),
+        **arguments,
+    )
+    classes, _ = mapped(tmp_path, model, tmp_path / "tiled/manifest.json")
+    with rasterio.open(classes) as found:
+        assert np.isin(found.read(1), range(7)).all()
