@@ -1,0 +1,164 @@
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from pipeline_steps.metrics.confusion import confusion_matrix, scores
+
+PUBLISHED = Path(__file__).parents[3] / "shared/data/metrics/published_confusion.json"
+HUGE = 2**33
+
+
+def published(name):
+    if not PUBLISHED.is_file():
+        pytest.skip(f"{PUBLISHED} is not there")
+    case = next(c for c in json.loads(PUBLISHED.read_text()) if c["name"] == name)
+    return scores(np.array(case["truth_by_row"])), case["published"]
+
+
+def exact_kappa(matrix):
+    n = sum(map(sum, matrix))
+    agreed = Fraction(sum(matrix[i][i] for i in range(len(matrix))), n)
+    expected = sum(
+        Fraction(sum(row) * sum(r[i] for r in matrix), n * n) for i, row in enumerate(matrix)
+    )
+    return float((agreed - expected) / (1 - expected))
+
+
+def test_counts_truth_by_row():
+    truth = np.array([[0, 0, 1], [2, 2, 2]], np.uint8)
+    guess = np.array([[0, 1, 1], [0, 2, 2]], np.uint8)
+
+    matrix = confusion_matrix(truth, guess, 3)
+
+    assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+    assert matrix.dtype == np.int64
+
+
+def test_many_classes_in_bytes_do_not_overflow():
+    truth = np.arange(255, dtype=np.uint8)
+
+    assert confusion_matrix(truth, truth[::-1], 255)[254, 0] == 1
+
+
+def test_no_pixels_count_nothing():
+    assert not confusion_matrix(np.array([], np.uint8), np.array([], np.uint8), 2).any()
+
+
+@pytest.mark.parametrize("index", [2, 255])
+def test_a_class_out_of_range_is_an_error_that_tells_whose(index):
+    good, bad = np.array([0, 1], np.uint8), np.array([0, index], np.uint8)
+
+    with pytest.raises(ValueError, match=f"prediction has class {index}, expected 0 to 1"):
+        confusion_matrix(good, bad, 2)
+    with pytest.raises(ValueError, match=f"truth has class {index}, expected 0 to 1"):
+        confusion_matrix(bad, good, 2)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 8), st.integers(1, 80), st.integers(0, 2**32 - 1))
+def test_scores_agree_with_scikit_learn(classes, pixels, seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, pixels)
+    guess = np.where(rng.random(pixels) < 0.5, truth, rng.integers(0, classes, pixels))
+    present = np.union1d(truth, guess)
+
+    found = scores(confusion_matrix(truth, guess, classes))
+
+    assert found.oa == pytest.approx(metrics.accuracy_score(truth, guess))
+    iou = metrics.jaccard_score(truth, guess, labels=present, average=None, zero_division=0)
+    np.testing.assert_allclose(found.iou[present], iou)
+    assert found.miou == pytest.approx(iou.mean())
+    assert np.isnan(np.delete(found.iou, present)).all()
+    f1 = metrics.f1_score(truth, guess, labels=present, average=None, zero_division=0)
+    np.testing.assert_allclose(found.f1[present], f1)
+    if len(present) > 1:
+        assert found.kappa == pytest.approx(metrics.cohen_kappa_score(truth, guess), abs=1e-12)
+    for ours, theirs in (
+        (found.precision, metrics.precision_score),
+        (found.recall, metrics.recall_score),
+    ):
+        args = {"labels": range(classes), "average": None, "zero_division": np.nan}
+        np.testing.assert_allclose(ours, theirs(truth, guess, **args))
+    assert found.support.tolist() == np.bincount(truth, minlength=classes).tolist()
+
+
+@pytest.mark.real
+def test_houston_gives_the_figures_its_authors_print():
+    found, figures = published("houston2013_ADM")
+
+    assert round(found.oa, 5) == figures["OA"]
+    assert round(found.kappa, 3) == figures["kappa"]
+    assert round(float(np.nanmean(found.recall)), 4) == figures["AA"]
+    # an absent class that is predicted: they print 0 too
+    np.testing.assert_allclose(found.f1, figures["f1"], atol=5.001e-5)
+
+
+@pytest.mark.real
+def test_grass_gives_the_figures_its_authors_print():
+    found, figures = published("grass_r.kappa_case1")
+
+    assert found.oa == pytest.approx(figures["OA"], abs=1e-15)
+    assert round(found.kappa, 5) == figures["kappa"]
+    for ours, theirs in ((found.recall, "producers"), (found.precision, "users")):
+        percent = [np.nan if p is None else p for p in figures[theirs]]
+        np.testing.assert_allclose(100 * ours, percent, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[5 * HUGE, HUGE], [2 * HUGE, 7 * HUGE]],
+        [[HUGE, 0, 3], [HUGE // 2, HUGE, 0], [1, 0, 3 * HUGE]],
+        [[2**61, 2**59], [2**58, 2**60]],
+    ],
+)
+def test_kappa_is_exact_where_products_overflow_64_bits(matrix):
+    assert scores(np.array(matrix, np.int64)).kappa == pytest.approx(exact_kappa(matrix), rel=1e-12)
+
+
+def test_chance_agreement_has_kappa_0_and_perfect_agreement_1():
+    assert scores(np.array([[4, 4], [4, 4]])).kappa == 0
+    assert scores(np.array([[3, 0], [0, 9]])).kappa == 1
+
+
+def test_a_class_that_is_nowhere_is_left_out_of_the_mean():
+    found = scores(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
+
+    assert math.isnan(found.iou[2]) and math.isnan(found.recall[2])
+    assert found.miou == pytest.approx((3 / 4 + 4 / 5) / 2)
+
+
+def test_a_class_that_is_only_predicted_counts_0():
+    found = scores(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]]))
+
+    assert found.iou[2] == 0 and math.isnan(found.recall[2])
+    assert found.miou == pytest.approx((3 / 4 + 1 + 0) / 3)
+
+
+def test_kappa_of_one_class_is_not_a_number():
+    found = scores(np.array([[9, 0], [0, 0]]))
+
+    assert math.isnan(found.kappa)
+    assert (found.oa, found.miou) == (1, 1)
+
+
+def test_an_empty_matrix_scores_nothing():
+    found = scores(np.zeros((2, 2), np.int64))
+
+    assert math.isnan(found.oa) and math.isnan(found.kappa) and math.isnan(found.miou)
+    assert found.support.tolist() == [0, 0]
+
+
+def test_sums_of_matrices_score_like_their_pixels_together():
+    rng = np.random.default_rng(0)
+    truth, guess = rng.integers(0, 3, (2, 4, 500))
+    parts = sum(confusion_matrix(t, g, 3) for t, g in zip(truth, guess, strict=True))
+
+    np.testing.assert_array_equal(parts, confusion_matrix(truth, guess, 3))

@@ -1,0 +1,163 @@
+import re
+
+import pytest
+
+from pipeline_steps.study.errors import StudyError
+from pipeline_steps.study.scenes import read_scenes
+
+HEADER = "scene\timage\tlabels\televation\tsplit"
+GOOD = "good\ta.tif\tb.tif\t\ttrain"
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("a.tif", "b.tif", "c.tif", "x/1.jpg", "x/2.jpg", "y/1.png", "y/2.png", "z/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "two" / "1.png").parent.mkdir()
+    (tmp_path / "two" / "1.png").write_text("")
+    (tmp_path / "two" / "1.jpg").write_text("")
+    return tmp_path
+
+
+def table(root, *lines, header=HEADER):
+    file = root / "scenes.tsv"
+    file.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return file
+
+
+def scenes(root, *lines, made=None, header=HEADER):
+    return read_scenes(table(root, *lines, header=header), str(root), made)
+
+
+def refused(root, *lines, header=HEADER):
+    with pytest.raises(StudyError) as caught:
+        scenes(root, *lines, header=header)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_row_becomes_a_scene_with_paths_below_the_root(root):
+    (scene,) = scenes(root, "town\ta.tif\tb.tif\tc.tif\ttrain").values()
+
+    assert (scene.name, scene.split, scene.is_folder) == ("town", "train", False)
+    assert scene.images == (str(root / "a.tif"),)
+    assert scene.labels == (str(root / "b.tif"),)
+    assert scene.elevation == (str(root / "c.tif"),)
+
+
+def test_a_glob_becomes_a_folder_whose_labels_match_by_stem(root):
+    (scene,) = scenes(root, "tile\tx/*.jpg\ty/*.png\t\ttrain").values()
+
+    assert scene.is_folder
+    assert scene.images == (str(root / "x/1.jpg"), str(root / "x/2.jpg"))
+    assert scene.labels == (str(root / "y/1.png"), str(root / "y/2.png"))
+    assert scene.elevation == ()
+
+
+def test_a_glob_of_one_file_is_a_folder_too(root):
+    (scene,) = scenes(root, "tile\tz/*.png\t\t\tpredict").values()
+
+    assert scene.is_folder and len(scene.images) == 1
+
+
+def test_scenes_keep_the_order_of_the_table(root):
+    found = scenes(root, "b\ta.tif\tb.tif\t\ttrain", "a\tc.tif\tb.tif\t\ttest")
+
+    assert list(found) == ["b", "a"]
+
+
+def test_optional_columns_blank_lines_spaces_and_a_byte_order_mark_are_no_trouble(root):
+    found = scenes(root, "", "town \t a.tif\tpredict ", "", header="\ufeffscene\timage\tsplit")
+
+    assert found["town"].images == (str(root / "a.tif"),)
+    assert found["town"].labels == ()
+
+
+def test_files_that_a_rule_makes_need_not_exist(root):
+    made = str(root / "made")
+
+    found = scenes(root, "town\tmade/a.tif\tmade/b.tif\t\ttrain", made=made)
+
+    assert found["town"].images == (str(root / "made/a.tif"),)
+
+
+def test_an_absolute_path_is_taken_as_it_is(root):
+    found = scenes(root, f"town\t{root / 'a.tif'}\t\t\tpredict")
+
+    assert found["town"].images == (str(root / "a.tif"),)
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ("good\tc.tif\tb.tif\t\ttrain", "scene is 'good' again, expected each name once"),
+        ("my town\tc.tif\tb.tif\t\ttrain", "scene is 'my town', expected letters"),
+        ("a;rm\tc.tif\tb.tif\t\ttrain", "scene is 'a;rm', expected letters"),
+        ("$(ls)\tc.tif\tb.tif\t\ttrain", "scene is '$(ls)', expected letters"),
+        ("../up\tc.tif\tb.tif\t\ttrain", "scene is '../up', expected letters"),
+        ("-rf\tc.tif\tb.tif\t\ttrain", "scene is '-rf', expected letters"),
+        ("\tc.tif\tb.tif\t\ttrain", "scene is '', expected letters"),
+        ("town\tc.tif\tb.tif\t\ttraining", "split is 'training', expected one of train, val"),
+        ("town\tc.tif\tb.tif\t\t", "split is '', expected one of"),
+        ("town\tc.tif\tb.tif", "split is '', expected one of"),
+        ("town\t\tb.tif\t\ttrain", "image is empty, expected a path or a glob"),
+        ("town\tgone.tif\tb.tif\t\ttrain", "image is {root}/gone.tif, where no file is"),
+        ("town\tx\tb.tif\t\ttrain", "image is {root}/x, where a folder is"),
+        ("town\tc.tif\tgone.tif\t\ttrain", "labels is {root}/gone.tif, where no file is"),
+        ("town\tc.tif\tb.tif\tgone.tif\ttrain", "elevation is {root}/gone.tif, where no file"),
+        ("town\tq/*.jpg\t\t\tpredict", "image is {root}/q/*.jpg, expected it to match"),
+        ("town\ttwo/*\t\t\tpredict", "image matches '1' more than once, expected each stem once"),
+        ("town\tx/*.jpg\tq/*.png\t\ttrain", "labels is {root}/q/*.png, expected it to match"),
+        ("town\tx/*.jpg\tz/*.png\t\ttrain", "labels is z/*.png, which has no file for {root}/x/2"),
+        ("town\tx/*.jpg\tb.tif\t\ttrain", "labels is b.tif, one file for 2 images"),
+        ("town\tc.tif\t\t\ttrain", "labels is empty, expected a path since split is train"),
+        ("town\tc.tif\t\t\tval", "labels is empty, expected a path since split is val"),
+        ("town\tc.tif\t\t\ttest", "labels is empty, expected a path since split is test"),
+        ("town\tc.tif\tb.tif\t\ttrain\textra", "6 cells found, expected 5"),
+    ],
+)
+def test_a_row_that_cannot_be_run_is_named_with_file_and_line(root, row, words):
+    text = refused(root, GOOD, row)
+
+    assert text.startswith(f"{root / 'scenes.tsv'}:3: ")
+    assert words.format(root=root) in text
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "scene\timage\tlabels\televation",
+        "scene\timage\tlabels\televation\tsplits",
+        "scene,image,labels,elevation,split",
+        "scene\timage\tlabels\theight\tsplit",
+    ],
+)
+def test_wrong_columns_are_named_beside_the_right_ones(root, header):
+    text = refused(root, GOOD, header=header)
+
+    assert text.startswith(f"{root / 'scenes.tsv'}: columns are {header.split(chr(9))[0]}")
+    assert text.endswith("expected tab-separated scene, image, labels, elevation, split")
+
+
+def test_one_image_in_two_scenes_names_both(root):
+    (root / "link.tif").symlink_to(root / "a.tif")
+
+    text = refused(root, GOOD, "again\tlink.tif\tb.tif\t\ttest")
+
+    assert str(root / "scenes.tsv") in text
+    assert "link.tif is an image of both 'good' and 'again'" in text
+
+
+def test_an_empty_table_is_an_error(root):
+    assert "no scenes found" in refused(root)
+    assert "columns are none" in refused(root, header="")
+
+
+def test_a_table_that_cannot_be_read_is_an_error(root):
+    (root / "latin.tsv").write_bytes("scène".encode("latin-1"))
+
+    for name in ("gone.tsv", "latin.tsv"):
+        with pytest.raises(StudyError, match=re.escape(f"{root / name}: cannot be read")):
+            read_scenes(root / name, str(root))
