@@ -30,10 +30,10 @@ include: "workflow/rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         report="results/report/index.html",
         new=maps(study.split("val", "predict")),
+    localrule: True
 
 
 onsuccess:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipeline_steps.models.device import autocast, pick_device
 from pipeline_steps.models.teacher import Teacher, load_teacher
@@ -41,6 +42,10 @@ def run(
     # on a CPU the plain form trains half as fast again as the fused one, whose gradient is slow
     attention = "eager" if device.type == "cpu" else None
     teacher = load_teacher(base.parent, params.resample, attention)
+    if isinstance(teacher.network.head.activation2, nn.ReLU):
+        # a final ReLU that has once gone dark passes no gradient and stays so; it is back in use
+        # when the teacher is loaded again
+        teacher.network.head.activation2 = nn.Identity()
     teacher = teacher.to(device, memory_format=torch.channels_last)
     data = batches(_crops(scenes, params), params.batch, 0, device.type == "cuda")
 

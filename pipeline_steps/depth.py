@@ -74,7 +74,7 @@ def _network(folder: Path, params: Params) -> Network:
 def _raw(
     scene: Scene, index: int, network: Network | None, work: Path, params: Params
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return relative height float32 [H, W] on disk, aligned and blended, and how well it agrees."""
+    """Return relative height float32 [H, W] on disk, aligned and blended, and its agreement."""
     shape = (scene.grid(index).height, scene.grid(index).width)
     raw = np.memmap(work / "raw.f4", np.float32, "w+", shape=shape)
     if network is None:

@@ -19,7 +19,7 @@ CRS = "EPSG:32632"
 
 
 def run(scene: str, image: Path, labels: Path, elevation: Path, params: Params) -> None:
-    """Write image (uint8 RGB), labels (uint8, the index in ``town.CLASSES``) and height (metres)."""
+    """Write image (uint8 RGB), labels (the index in ``town.CLASSES``) and height (metres)."""
     mixed = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:4])
     rng = np.random.default_rng([params.seed, mixed])
     drawn = town.draw(params.size, params.gsd, params.shared_materials, rng)

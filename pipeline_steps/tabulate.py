@@ -119,7 +119,7 @@ def _mean_and_sd(name: str, values: list[float]) -> dict[str, float]:
 
 
 def _majority(found: list[dict[str, Any]]) -> str:
-    """Say what the most frequent class of the labels would score if it were predicted everywhere."""
+    """Say what the labels' most frequent class would score, predicted everywhere."""
     _, matrix = next(iter(_pooled(found, "all").values()))[0]
     support = matrix.sum(axis=1)
     constant = np.zeros_like(matrix)

@@ -12,8 +12,9 @@ def confusion_matrix(truth: np.ndarray, guess: np.ndarray, classes: int) -> np.n
     index outside 0 … classes − 1: that is an error, not a miss.
     """
     for name, indices in (("truth", truth), ("prediction", guess)):
-        if indices.size and indices.max() >= classes:
-            raise ValueError(f"{name} has class {indices.max()}, expected 0 to {classes - 1}")
+        outside = indices[(indices < 0) | (indices >= classes)]
+        if outside.size:
+            raise ValueError(f"{name} has class {outside.flat[0]}, expected 0 to {classes - 1}")
     pairs = truth.astype(np.int64) * classes + guess
     return np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
 
@@ -43,8 +44,7 @@ def scores(matrix: np.ndarray) -> Scores:
     hit, truth, guess = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
     total = int(counts.sum())
     iou = _share(hit, truth + guess - hit)
-    agreed = int(hit.sum()) / total if total else float("nan")
-    expected = int((truth * guess).sum()) / total**2 if total else float("nan")
+    hits, chance = int(hit.sum()), int((truth * guess).sum())
     return Scores(
         iou=iou,
         f1=_share(2 * hit, truth + guess),
@@ -52,11 +52,14 @@ def scores(matrix: np.ndarray) -> Scores:
         recall=_share(hit, truth),
         support=truth.astype(np.int64),
         miou=float(np.nanmean(iou)) if total else float("nan"),
-        kappa=(agreed - expected) / (1 - expected) if expected < 1 else float("nan"),
-        oa=agreed,
+        kappa=_ratio(total * hits - chance, total**2 - chance),
+        oa=_ratio(hits, total),
     )
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    pairs = zip(part, whole, strict=True)
-    return np.array([int(p) / int(w) if w else float("nan") for p, w in pairs])
+    return np.array([_ratio(int(p), int(w)) for p, w in zip(part, whole, strict=True)])
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

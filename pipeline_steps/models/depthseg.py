@@ -24,7 +24,7 @@ from pipeline_steps.models.layers import (
 
 
 class Prediction(NamedTuple):
-    """What a network says: logits [B, classes, H, W], and depth [B, 1, H, W] where it predicts it."""
+    """Logits [B, classes, H, W], and depth [B, 1, H, W] where the network predicts it."""
 
     logits: torch.Tensor
     depth: torch.Tensor | None

@@ -21,7 +21,7 @@ def pick_device() -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Return the arithmetic of a forward pass: ``auto`` is bf16 where the hardware multiplies it."""
+    """Return a forward pass's arithmetic: ``auto`` is bf16 where the hardware multiplies it."""
     enabled = precision == "bf16" or (precision == "auto" and _multiplies_bf16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 

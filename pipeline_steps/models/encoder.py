@@ -33,8 +33,9 @@ class Encoder(nn.Module):
         self.vit = _vit(name, dict(arguments or {}), weights)
         self.frozen, self.token_stride = frozen, token_stride
         self.taps = list(taps or default_taps(len(self.vit.blocks)))
-        if max(self.taps) >= len(self.vit.blocks):
-            raise ValueError(f"taps are {self.taps}, expected below {len(self.vit.blocks)} blocks")
+        blocks = len(self.vit.blocks)
+        if self.taps != sorted(set(self.taps)) or self.taps[-1] >= blocks:
+            raise ValueError(f"taps are {self.taps}, expected four ascending blocks below {blocks}")
         self.width: int = self.vit.embed_dim
         self.patch: int = self.vit.patch_embed.patch_size[0]
         for key in ("mean", "std"):
@@ -42,6 +43,7 @@ class Encoder(nn.Module):
             self.register_buffer(key, values, persistent=False)
         if frozen:
             self.requires_grad_(False)
+            self.vit.eval()
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set the training mode, which does not reach a frozen ViT."""
@@ -73,7 +75,12 @@ class Encoder(nn.Module):
 
 
 def default_taps(blocks: int) -> list[int]:
-    """Return Depth Anything V2's choice of four blocks: evenly, but 4, 11, 17, 23 of 24."""
+    """Return Depth Anything V2's choice of four blocks: evenly, but 4, 11, 17, 23 of 24.
+
+    Raises ValueError for fewer than four.
+    """
+    if blocks < 4:
+        raise ValueError(f"encoder has {blocks} blocks, expected 4 or more")
     return [4, 11, 17, 23] if blocks == 24 else [round((i + 1) * blocks / 4) - 1 for i in range(4)]
 
 
@@ -88,7 +95,7 @@ def _vit(name: str, arguments: dict[str, Any], weights: Path | None) -> nn.Modul
             dynamic_img_size=True,
             **arguments,
         )
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, AssertionError, ArithmeticError) as error:
         found = f"{weights or name} with {arguments}"
         raise ValueError(f"{found} does not make a network: {error}") from error
     if not hasattr(vit, "blocks") or not hasattr(vit, "forward_intermediates"):

@@ -65,7 +65,8 @@ class TeacherOnDevice:
 def load_teacher(folder: Path, resample: float, attention: str | None = None) -> Teacher:
     """Load a teacher from a hub-layout folder; nothing is fetched and nothing is unpickled.
 
-    ``attention`` is transformers' name of an implementation, by default its choice. Raises ValueError naming the folder where it holds no Depth Anything.
+    ``attention`` is transformers' name of an implementation, by default its choice. Raises
+    ValueError naming the folder where it holds no Depth Anything.
     """
     config = json.loads((folder / "config.json").read_text())
     if config.get("model_type") != "depth_anything":
@@ -88,6 +89,6 @@ def draw_teacher(architecture: dict[str, Any], seed: int) -> DepthAnythingForDep
         network = DepthAnythingForDepthEstimation(DepthAnythingConfig(**architecture))
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"architecture does not make a Depth Anything: {error}") from error
-    # the head ends in a ReLU: drawn around zero it is dead half of the time, and stays so
+    # the head ends in a ReLU: drawn around zero it gives nothing but zero half of the time
     nn.init.constant_(network.head.conv3.bias, 0.5)
     return network

@@ -56,10 +56,15 @@ class Grid:
 def opened(path: Path) -> Iterator[DatasetReader]:
     """Open a raster; whatever GDAL cannot read ends as ValueError with the file's name.
 
-    GDAL itself only warns of a truncated JPEG and fills it with grey; here it is an error.
+    GDAL itself only warns of a truncated JPEG and fills it with grey, and decodes a whole PNG
+    without looking at its checksums; here both are errors.
     """
     with (
-        rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES", GDAL_PAM_ENABLED="NO"),
+        rasterio.Env(
+            GDAL_ERROR_ON_LIBJPEG_WARNING="YES",
+            GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
+            GDAL_PAM_ENABLED="NO",
+        ),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

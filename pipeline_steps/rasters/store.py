@@ -1,4 +1,4 @@
-"""Zarr stores: one array per raster of a scene, whole shards only. The only place that knows zarr."""
+"""Zarr stores: one array per raster of a scene, whole shards only; here alone is zarr known."""
 
 from pathlib import Path
 from typing import Any

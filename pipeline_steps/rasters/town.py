@@ -5,6 +5,7 @@ another sun. Roofs, plazas and roads share materials: height is what tells them 
 """
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -35,7 +36,7 @@ class Town:
 
 
 def draw(size: int, gsd: float, shared_materials: float, rng: np.random.Generator) -> Town:
-    """Draw a town of ``size`` pixels of ``gsd`` metres; a share of surfaces has ``shared_materials``."""
+    """Draw a town of ``size`` pixels of ``gsd`` metres; see ``synthesize.Params`` for the rest."""
     return _Painter(size, gsd, shared_materials, rng).town()
 
 
@@ -113,9 +114,9 @@ class _Painter:
     ) -> None:
         """Pave between blocks, in another grey from one crossing to the next."""
         other = self.v if axis is self.u else self.u
-        for (_, low), (high, _) in zip(lines[:-1], lines[1:], strict=True):
+        for (_, low), (high, _) in pairwise(lines):
             street = (axis >= low) & (axis < high)
-            for start, end in zip(crossing[:-1], crossing[1:], strict=True):
+            for start, end in pairwise(crossing):
                 part = street & (other >= start[0]) & (other < end[0])
                 self._fill((slice(None), slice(None)), part, ROAD, 0, self._colour(ROAD))
 
@@ -207,7 +208,14 @@ class _Painter:
             pond = (np.hypot(du, dv) < 0.8 * radius * bulge) & (self.height[box] == 0)
             self._fill(box, pond, WATER, 0, self._colour(WATER))
 
-    def _fill(self, box: tuple, inside: np.ndarray, kind: int, height, colour: np.ndarray) -> None:
+    def _fill(
+        self,
+        box: tuple[slice, slice],
+        inside: np.ndarray,
+        kind: int,
+        height: np.ndarray | float,
+        colour: np.ndarray,
+    ) -> None:
         self.labels[box][inside] = kind
         self.height[box][inside] = height[inside] if isinstance(height, np.ndarray) else height
         self.albedo[box][inside] = colour

@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,7 +26,7 @@ def main(run: Callable[..., None], argv: list[str] | None = None) -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", stream=sys.stderr)
     step = Path(inspect.getfile(run)).stem
     try:
-        run(**vars(_parser(run).parse_args(argv)))
+        run(**vars(_parser(run, step).parse_args(argv)))
     except (ValueError, OSError) as error:
         log.debug("where it happened", exc_info=True)
         sys.exit(f"error: {step}: {_message(error)}")
@@ -35,8 +35,14 @@ def main(run: Callable[..., None], argv: list[str] | None = None) -> None:
         sys.exit(f"error: {step}: {type(error).__name__}: {_message(error)}")
 
 
-def _parser(run: Callable[..., None]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=inspect.getdoc(run))
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End like every other trouble: status 1, one line."""
+        sys.exit(f"error: {self.prog}: {message}")
+
+
+def _parser(run: Callable[..., None], step: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=step, description=inspect.getdoc(run))
     for name, argument in inspect.signature(run, eval_str=True).parameters.items():
         optional, kind = _without_none(argument.annotation)
         options: dict[str, Any] = {"required": not optional and kind != list[Path]}

@@ -42,7 +42,7 @@ class Experiment(StageParams):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     """One training for each; the tables give mean and standard deviation over them."""
 
-    train: dict[str, Any] = {}
+    train: dict[str, Any] = Field({})
     """What this experiment overrides in `train`, key by key."""
 
     @model_validator(mode="after")
@@ -111,6 +111,11 @@ class Study(StageParams):
             raise ValueError("classes: a value or rgb stands twice, expected each label once")
         if len({c.rgb is None for c in self.classes}) > 1:
             raise ValueError("classes: some have value and some rgb, expected one kind for all")
+        if {isinstance(key, int) for key in self.tile.ignore_labels} - {
+            self.classes[0].rgb is None
+        }:
+            kind = "values" if self.classes[0].rgb is None else "colours"
+            raise ValueError(f"tile.ignore_labels: expected {kind}, as in classes")
         if set(keys) & set(self.tile.ignore_labels):
             raise ValueError("tile.ignore_labels: names a label of the classes, expected others")
         return self
@@ -169,8 +174,8 @@ def _training(study: Study, name: str, config: dict[str, Any], where: str) -> Tr
     weights = params.network.encoder.weights
     if weights is not None and weights not in study.fetch.models:
         raise StudyError(
-            f"{where}: {under}.network.encoder.weights is {weights!r}, expected one of fetch.models:"
-            f" {', '.join(study.fetch.models) or 'there is none'}"
+            f"{where}: {under}.network.encoder.weights is {weights!r}, expected one of"
+            f" fetch.models: {', '.join(study.fetch.models) or 'there is none'}"
         )
     return params
 

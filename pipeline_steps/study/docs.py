@@ -1,9 +1,8 @@
-"""Generate what is said about the config from the config: ``python -m pipeline_steps.study.docs``."""
+"""Generate schema and reference from the config: ``python -m pipeline_steps.study.docs``."""
 
 import json
 import typing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -47,8 +46,10 @@ def _sections() -> Iterator[str]:
     for name, field in Study.model_fields.items():
         rows = [row for row in fields(Study) if row[0] == name or _under(row[0], name)]
         lines = [_row(key, one) for key, one in rows]
-        yield f"### `{name}`\n\n{heads}{''.join(lines)}\n" if len(rows) > 1 else (
-            f"### `{name}`\n\n{heads}{_row(name, field)}\n"
+        yield (
+            f"### `{name}`\n\n{heads}{''.join(lines)}\n"
+            if len(rows) > 1
+            else (f"### `{name}`\n\n{heads}{_row(name, field)}\n")
         )
 
 

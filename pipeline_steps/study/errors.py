@@ -14,7 +14,7 @@ def in_one_line(error: ValidationError, under: str = "") -> str:
     key = ".".join(
         [*under.split("."), *map(str, first["loc"])] if under else map(str, first["loc"])
     )
-    return _sentence(key or "the study", first) + (f" (and {more} more)" if more else "")
+    return _sentence(key or "it", first) + (f" (and {more} more)" if more else "")
 
 
 def _sentence(key: str, trouble: ErrorDetails) -> str:
@@ -24,6 +24,8 @@ def _sentence(key: str, trouble: ErrorDetails) -> str:
         return f"{key} is missing, expected a value"
     if trouble["type"] == "value_error":
         return f"{key}: {trouble['msg'].removeprefix('Value error, ')}"
+    if trouble["type"] == "json_invalid":
+        return f"{key} is not JSON ({trouble['ctx']['error']}), expected JSON"
     text = trouble["msg"].replace("Input should be ", "").removeprefix("a valid ")
     value = str(trouble["input"])
     shown = value if len(value) <= 60 else value[:57] + "..."

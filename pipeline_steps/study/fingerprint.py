@@ -34,6 +34,8 @@ def imports_of(module: str) -> set[str]:
         if name in found or not _source(name):
             continue
         found.add(name)
+        # importing a module runs the packages that it lies in
+        pending += [name.rpartition(".")[0]] if "." in name else []
         pending += [n for n in _imported(name) if n.partition(".")[0] == package]
     return found
 

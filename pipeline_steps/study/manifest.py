@@ -1,4 +1,7 @@
-"""Manifests: what an artifact is, and what it was made from. No clock, no host: equal work, equal bytes."""
+"""Manifests: what an artifact is, and what it was made from.
+
+No clock and no host in them: equal work, equal bytes.
+"""
 
 import hashlib
 import json

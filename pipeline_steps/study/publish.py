@@ -19,6 +19,9 @@ def publishing(*finals: Path) -> Iterator[list[Path]]:
         partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partials
+        for partial in partials:
+            if not partial.exists():
+                raise ValueError(f"{partial}: was not written, expected it before publishing")
         for partial, final in zip(partials, finals, strict=True):
             remove(final)
             os.replace(partial, final)

@@ -34,17 +34,23 @@ def read_scenes(table: Path, root: str, made: str | None = None) -> dict[str, Sc
     Files below ``made`` need not exist yet: a rule makes them. Raises StudyError naming the
     line for anything that cannot be run.
     """
-    rows = _rows(table)
     scenes: dict[str, Scene] = {}
-    for number, row in rows:
+    owners: dict[str, str] = {}
+    for number, row in _rows(table):
         place = f"{table}:{number}"
         scene = _scene(row, root, made, place)
         if scene.name in scenes:
             raise StudyError(f"{place}: scene is {scene.name!r} again, expected each name once")
+        for image in scene.images:
+            owner = owners.setdefault(os.path.realpath(image), scene.name)
+            if owner != scene.name:
+                raise StudyError(
+                    f"{place}: image {image} is one of {owner!r} already, expected one scene for"
+                    " an image"
+                )
         scenes[scene.name] = scene
     if not scenes:
         raise StudyError(f"{table}: no scenes found, expected at least one row")
-    _no_image_twice(table, scenes)
     return scenes
 
 
@@ -57,10 +63,10 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     columns = tuple(reader.fieldnames or ())
     missing = [column for column in ("scene", "image", "split") if column not in columns]
     unknown = [column for column in columns if column not in COLUMNS]
-    if missing or unknown:
+    if missing or unknown or len(set(columns)) < len(columns):
         raise StudyError(
-            f"{table}: columns are {', '.join(map(str, columns)) or 'none'}; expected tab-separated"
-            f" {', '.join(COLUMNS)}"
+            f"{table}:1: columns are {', '.join(map(str, columns)) or 'none'}; expected"
+            f" tab-separated {', '.join(COLUMNS)}"
         )
     rows = []
     for row in reader:
@@ -94,7 +100,11 @@ def _scene(row: dict[str, str], root: str, made: str | None, place: str) -> Scen
 def _files(cell: str, root: str, made: str | None, what: str) -> tuple[str, ...]:
     path = os.path.join(root, cell)
     if WILD.search(cell):
-        found = tuple(sorted(glob.glob(path)))
+        found = tuple(
+            path
+            for name in sorted(glob.glob(cell, root_dir=root or None))
+            if os.path.isfile(path := os.path.join(root, name))
+        )
         if not found:
             raise StudyError(f"{what} is {path}, expected it to match at least one file")
         stems = [Path(file).stem for file in found]
@@ -129,15 +139,3 @@ def _beside(
                 f"{what} is {cell}, which has no file for {image}; expected one of the same stem"
             )
     return tuple(by_stem[Path(image).stem] for image in images)
-
-
-def _no_image_twice(table: Path, scenes: dict[str, Scene]) -> None:
-    owner: dict[str, Scene] = {}
-    for scene in scenes.values():
-        for image in scene.images:
-            other = owner.setdefault(os.path.realpath(image), scene)
-            if other is not scene:
-                raise StudyError(
-                    f"{table}: {image} is an image of both {other.name!r} and {scene.name!r},"
-                    " expected one scene for an image"
-                )

@@ -18,8 +18,9 @@ def segmentation_loss(
     """
     total = F.cross_entropy(logits.float(), labels, weights, ignore_index=ignore, reduction="sum")
     seen = labels[labels != ignore]
-    counted = seen.numel() if weights is None else weights[seen].sum()
-    return total / max(float(counted), 1.0)
+    counted = total.new_tensor(seen.numel()) if weights is None else weights[seen].sum()
+    # without a label the sum is 0, and so shall be its mean
+    return total / torch.where(counted > 0, counted, 1)
 
 
 def ssim_loss(guess: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -37,7 +38,7 @@ def ssim_loss(guess: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor) -> 
     similarity = ((2 * mean_x * mean_y + C1) * (2 * cov + C2)) / (
         (mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2)
     )
-    whole = (_blur(valid) > 1 - 1e-4).float()
+    whole = 1 - F.max_pool2d(1 - valid, 2 * REACH + 1, stride=1)
     return ((1 - similarity) * whole).sum() / whole.sum().clamp(min=1)
 
 

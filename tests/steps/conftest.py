@@ -29,6 +29,7 @@ TEACHER = Model(
             "reshape_hidden_states": False,
             "apply_layernorm": True,
         },
+        "initializer_range": 0.1,
         "patch_size": 4,
         "reassemble_hidden_size": 16,
         "neck_hidden_sizes": [8, 8, 8, 8],

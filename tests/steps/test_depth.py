@@ -10,7 +10,8 @@ from tests.steps.conftest import TEACHER, tile_arguments
 
 def made(folder, scene, teacher=None, **params):
     settings = {"window": 32, "batch": 2, "precision": "fp32"} | params
-    files = [folder / "town" / "a" / name for name in ("depth.zarr", "quality.json", "manifest.json")]
+    names = ("depth.zarr", "quality.json", "manifest.json")
+    files = [folder / "town" / "a" / name for name in names]
     depth.run(teacher, scene, *files, depth.Params(**settings))
     field = zarr.open_group(files[0], mode="r")["0"][:]
     return field, json.loads(files[1].read_text())["rasters"][0]

@@ -11,7 +11,8 @@ from tests.steps.conftest import TEACHER
 
 
 def fetch(folder: Path, params: Model) -> Path:
-    run("tiny", folder / "config.json", folder / "model.safetensors", folder / "manifest.json", params)
+    names = ("config.json", "model.safetensors", "manifest.json")
+    run("tiny", *(folder / name for name in names), params)
     return folder
 
 
@@ -58,7 +59,7 @@ def test_another_checksum_is_refused(tmp_path):
 
 
 def test_a_hub_out_of_reach_ends_with_the_command_that_fetches(tmp_path):
-    with pytest.raises(ValueError, match="snakemake --cores 1 results/fetch/tiny/manifest.json"):
+    with pytest.raises(ValueError, match=r"snakemake --cores 1 results/fetch/tiny/manifest\.json"):
         fetch(tmp_path / "copy", Model(source="someone/something"))
 
 

@@ -100,7 +100,7 @@ def test_a_network_that_is_fed_sees_the_height(tmp_path, covered, height):
 
 def test_other_classes_than_the_models_are_refused(tmp_path, model, covered):
     looks = [ClassLook(name=str(i), color="#000000") for i in range(7)]
-    with pytest.raises(ValueError, match="manifest.json: classes are"):
+    with pytest.raises(ValueError, match=r"manifest\.json: classes are"):
         mapped(tmp_path, model, covered, looks=looks)
     assert not list(tmp_path.iterdir())
 

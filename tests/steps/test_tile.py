@@ -61,7 +61,7 @@ def test_a_label_outside_the_table_is_counted_and_named_and_nothing_is_published
     labels = np.zeros((1, 40, 50), np.uint8)
     labels[0, 0, :3] = 77
 
-    with pytest.raises(ValueError, match=r"labels\.tif: has label values 77 \(3 pixels\), expected"):
+    with pytest.raises(ValueError, match=r"labels\.tif: has label values 77 \(3 pixels\),"):
         scene(tmp_path, labels=labels)
 
     assert [f.name for f in (tmp_path / "out").iterdir()] == []

@@ -51,9 +51,9 @@ def test_no_pixels_count_nothing():
     assert not confusion_matrix(np.array([], np.uint8), np.array([], np.uint8), 2).any()
 
 
-@pytest.mark.parametrize("index", [2, 255])
+@pytest.mark.parametrize("index", [2, 255, -1])
 def test_a_class_out_of_range_is_an_error_that_tells_whose(index):
-    good, bad = np.array([0, 1], np.uint8), np.array([0, index], np.uint8)
+    good, bad = np.array([0, 1], np.int16), np.array([0, index], np.int16)
 
     with pytest.raises(ValueError, match=f"prediction has class {index}, expected 0 to 1"):
         confusion_matrix(good, bad, 2)

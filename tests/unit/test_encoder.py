@@ -43,9 +43,17 @@ def test_taps_are_the_blocks_asked_for_after_the_final_norm():
         torch.testing.assert_close(tap, normed.transpose(1, 2).reshape(tap.shape))
 
 
-def test_a_tap_beyond_the_last_block_is_an_error():
-    with pytest.raises(ValueError, match=r"taps are \[0, 1, 2, 4\], expected below 4 blocks"):
-        encoder(taps=(0, 1, 2, 4))
+@pytest.mark.parametrize("taps", [(0, 1, 2, 4), (0, 1, 1, 3), (3, 2, 1, 0)])
+def test_taps_that_are_not_four_ascending_blocks_are_an_error(taps):
+    with pytest.raises(
+        ValueError, match=r"taps are \[.+\], expected four ascending blocks below 4"
+    ):
+        encoder(taps=taps)
+
+
+def test_an_encoder_of_fewer_than_four_blocks_is_an_error():
+    with pytest.raises(ValueError, match="has 3 blocks, expected 4 or more"):
+        default_taps(3)
 
 
 def test_images_are_normalised_as_the_vit_was_taught():

@@ -87,6 +87,7 @@ def test_comments_docstrings_descriptions_and_layout_keep_it(package, name, old,
         ("pkg/deep/params.py", "size: int = 3", "size: int = 4"),
         ("pkg/deep/params.py", "shift = 1", "shift = '1'"),
         ("pkg/deep/__init__.py", "", "import sys\n"),
+        ("pkg/__init__.py", '"""A package."""\n', "SWITCH = True\n"),
     ],
 )
 def test_code_of_the_step_and_of_all_it_imports_alters_it(package, name, old, new):

@@ -56,6 +56,7 @@ def test_ssim_equals_the_convolution_of_the_paper(shape):
 def test_ssim_is_over_windows_whose_pixels_are_all_valid():
     guess, truth = maps(2, 1, 48, 48)
     valid = holed(2, 1, 48, 48)
+    valid[0, 0, 20:30, 20:30] = 0
 
     expected = reference_ssim_loss(guess, truth, valid)
     assert ssim_loss(guess, truth, valid).item() == pytest.approx(expected.item(), abs=1e-5)
@@ -102,7 +103,9 @@ def labelled(share_ignored=0.3):
     return logits, labels
 
 
-@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 2.0, 1.0, 4.0])])
+@pytest.mark.parametrize(
+    "weights", [None, torch.tensor([0.5, 2.0, 1.0, 4.0]), torch.full((4,), 1e-5)]
+)
 def test_segmentation_loss_is_the_mean_cross_entropy_of_labelled_pixels(weights):
     logits, labels = labelled()
 

@@ -75,6 +75,18 @@ def test_old_output_stays_after_a_failure(tmp_path):
     assert (tmp_path / "a.json").read_text() == "old"
 
 
+def test_nothing_is_published_where_one_part_was_not_written(tmp_path):
+    (tmp_path / "a.json").write_text("old")
+
+    finals = (tmp_path / "a.json", tmp_path / "b.json")
+    missing = pytest.raises(ValueError, match=r"b\.json\.partial: was not written")
+    with missing, publishing(*finals) as (file, _):
+        file.write_text("new")
+
+    assert names(tmp_path) == ["a.json"]
+    assert finals[0].read_text() == "old"
+
+
 def test_what_a_killed_run_left_is_removed_first(tmp_path):
     (tmp_path / "b.zarr.partial").mkdir()
     (tmp_path / "b.zarr.partial" / "stale").write_text("stale")

@@ -87,7 +87,14 @@ def test_a_window_and_bands_are_read_in_the_order_asked_for(tmp_path):
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize(
-    "name, take", [("a.jpg", whole), ("a.jpg", in_windows), ("a.tif", whole), ("a.png", in_windows)]
+    "name, take",
+    [
+        ("a.jpg", whole),
+        ("a.jpg", in_windows),
+        ("a.tif", whole),
+        ("a.png", in_windows),
+        ("a.png", whole),
+    ],
 )
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path, name, take, share):
     path = tmp_path / name

@@ -132,12 +132,13 @@ def test_a_row_that_cannot_be_run_is_named_with_file_and_line(root, row, words):
         "scene\timage\tlabels\televation\tsplits",
         "scene,image,labels,elevation,split",
         "scene\timage\tlabels\theight\tsplit",
+        "scene\timage\tlabels\tlabels\tsplit",
     ],
 )
 def test_wrong_columns_are_named_beside_the_right_ones(root, header):
     text = refused(root, GOOD, header=header)
 
-    assert text.startswith(f"{root / 'scenes.tsv'}: columns are {header.split(chr(9))[0]}")
+    assert text.startswith(f"{root / 'scenes.tsv'}:1: columns are {header.split(chr(9))[0]}")
     assert text.endswith("expected tab-separated scene, image, labels, elevation, split")
 
 
@@ -146,8 +147,18 @@ def test_one_image_in_two_scenes_names_both(root):
 
     text = refused(root, GOOD, "again\tlink.tif\tb.tif\t\ttest")
 
-    assert str(root / "scenes.tsv") in text
-    assert "link.tif is an image of both 'good' and 'again'" in text
+    assert text.startswith(f"{root / 'scenes.tsv'}:3: image ")
+    assert "link.tif is one of 'good' already, expected one scene for an image" in text
+
+
+def test_wildcards_in_the_root_are_letters_and_folders_match_no_glob(root):
+    inner = root / "data [2024]"
+    (inner / "x" / "folder.jpg").mkdir(parents=True)
+    (inner / "x" / "1.jpg").write_text("")
+
+    found = read_scenes(table(root, "many\tx/*.jpg\t\t\tpredict"), str(inner))
+
+    assert found["many"].images == (str(inner / "x" / "1.jpg"),)
 
 
 def test_an_empty_table_is_an_error(root):

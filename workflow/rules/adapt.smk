@@ -11,16 +11,16 @@ rule adapt:
         "logs/adapt/{teacher}.log",
     benchmark:
         "benchmarks/adapt/{teacher}.tsv"
-    params:
-        step=params_for("adapt"),
-        code=fingerprint("pipeline_steps.adapt"),
+    conda:
+        "../../envs/steps.yaml"
     threads: 2
     resources:
         gpu=1,
         mem_mb=16000,
         runtime=720,
-    conda:
-        "../../envs/steps.yaml"
+    params:
+        step=params_for("adapt"),
+        code=fingerprint("pipeline_steps.adapt"),
     shell:
         "python -m pipeline_steps.adapt --base {input.base:q} --tiles {input.tiles:q}"
         " --config {output.config:q} --weights {output.weights:q}"

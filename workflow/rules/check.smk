@@ -1,5 +1,4 @@
 rule check:
-    localrule: True
     input:
         table=study.table,
         files=every_file("images", "labels", "elevation"),
@@ -9,6 +8,9 @@ rule check:
         "logs/check.log",
     benchmark:
         "benchmarks/check.tsv"
+    localrule: True
+    conda:
+        "../../envs/steps.yaml"
     params:
         step=params_for("check"),
         code=fingerprint("pipeline_steps.check"),
@@ -16,8 +18,6 @@ rule check:
         classes=CODES,
         models=params_for("fetch"),
         tile=params_for("tile"),
-    conda:
-        "../../envs/steps.yaml"
     shell:
         "python -m pipeline_steps.check --table {input.table:q} --root {params.root:q}"
         " --findings {output.findings:q} --classes {params.classes:q}"

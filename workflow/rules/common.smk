@@ -29,7 +29,9 @@ def one_of(names):
 wildcard_constraints:
     scene=one_of(study.scenes),
     experiment=one_of(study.trainings),
-    teacher=one_of([ELEVATION, *study.config.adapt.teachers, *study.config.fetch.models]),
+    teacher=one_of(
+        [ELEVATION, *study.config.adapt.teachers, *study.config.fetch.models]
+    ),
     model=one_of(study.config.fetch.models),
     seed=r"\d+",
 
@@ -60,7 +62,12 @@ def network_code(step):
 
 def every_file(*kinds):
     """The table's files of some kinds, of every scene."""
-    return [f for scene in study.scenes.values() for kind in kinds for f in getattr(scene, kind)]
+    return [
+        f
+        for scene in study.scenes.values()
+        for kind in kinds
+        for f in getattr(scene, kind)
+    ]
 
 
 def files_of(kind):
@@ -82,7 +89,9 @@ def taught_scenes():
 
 
 def depths(teacher, scenes):
-    return expand("results/depth/{teacher}/{scene}/manifest.json", teacher=teacher, scene=scenes)
+    return expand(
+        "results/depth/{teacher}/{scene}/manifest.json", teacher=teacher, scene=scenes
+    )
 
 
 def teacher_of(wildcards):
@@ -103,7 +112,11 @@ def depths_of(*splits):
 
     def inputs(wildcards):
         training = study.trainings[wildcards.experiment]
-        return depths(training.teacher, study.split(*splits)) if training.network.prompter else []
+        return (
+            depths(training.teacher, study.split(*splits))
+            if training.network.prompter
+            else []
+        )
 
     return inputs
 
@@ -139,14 +152,20 @@ def per_training(pattern):
     return [
         path
         for name, experiment in study.config.experiments.items()
-        for path in expand(pattern, experiment=name, seed=experiment.seeds, allow_missing=True)
+        for path in expand(
+            pattern, experiment=name, seed=experiment.seeds, allow_missing=True
+        )
     ]
 
 
 def local_files_of_model(wildcards):
     """The files of a model that lies in a folder, so that exchanging them is seen."""
     folder = study.config.fetch.models[wildcards.model].source or ""
-    return [f"{folder}/{name}" for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
+    return (
+        [f"{folder}/{name}" for name in sorted(os.listdir(folder))]
+        if os.path.isdir(folder)
+        else []
+    )
 
 
 def show_results():
@@ -154,4 +173,6 @@ def show_results():
     table = "results/tabulate/overall.md"
     if os.path.isfile(table):
         print(open(table, encoding="utf-8").read(), file=sys.stderr)
-        print(f"report: {os.path.abspath('results/report/index.html')}", file=sys.stderr)
+        print(
+            f"report: {os.path.abspath('results/report/index.html')}", file=sys.stderr
+        )

@@ -12,17 +12,19 @@ rule depth:
         "logs/depth/{teacher}/{scene}.log",
     benchmark:
         "benchmarks/depth/{teacher}/{scene}.tsv"
-    params:
-        step=params_for("depth"),
-        code=fingerprint("pipeline_steps.depth"),
-        teacher=lambda wildcards, input: ["--teacher", input.teacher] if input.teacher else [],
+    conda:
+        "../../envs/steps.yaml"
     threads: 2
     resources:
         gpu=lambda wildcards: int(wildcards.teacher != ELEVATION),
         mem_mb=8000,
         runtime=240,
-    conda:
-        "../../envs/steps.yaml"
+    params:
+        step=params_for("depth"),
+        code=fingerprint("pipeline_steps.depth"),
+        teacher=lambda wildcards, input: (
+            ["--teacher", input.teacher] if input.teacher else []
+        ),
     shell:
         "python -m pipeline_steps.depth {params.teacher:q} --tile {input.tile:q}"
         " --store {output.store:q} --quality {output.quality:q}"

@@ -1,5 +1,4 @@
 rule fetch:
-    localrule: True
     input:
         files=local_files_of_model,
     output:
@@ -10,11 +9,12 @@ rule fetch:
         "logs/fetch/{model}.log",
     benchmark:
         "benchmarks/fetch/{model}.tsv"
+    localrule: True
+    conda:
+        "../../envs/steps.yaml"
     params:
         step=lambda wildcards: as_json(study.config.fetch.models[wildcards.model]),
         code=fingerprint("pipeline_steps.fetch"),
-    conda:
-        "../../envs/steps.yaml"
     shell:
         "HF_HUB_OFFLINE=0 python -m pipeline_steps.fetch --model {wildcards.model:q}"
         " --config {output.config:q} --weights {output.weights:q}"

@@ -8,24 +8,26 @@ rule predict:
     output:
         classes="results/predict/{experiment}/seed-{seed}/{scene}/classes.tif",
         confidence="results/predict/{experiment}/seed-{seed}/{scene}/confidence.tif",
-    wildcard_constraints:
-        scene=one_of(name for name, scene in study.scenes.items() if not scene.is_folder),
     log:
         "logs/predict/{experiment}/seed-{seed}/{scene}.log",
     benchmark:
         "benchmarks/predict/{experiment}/seed-{seed}/{scene}.tsv"
-    params:
-        step=params_for("predict"),
-        code=network_code("predict"),
-        looks=LOOKS,
-        depth=lambda wildcards, input: ["--depth", *input.depth] if input.depth else [],
+    wildcard_constraints:
+        scene=one_of(
+            name for name, scene in study.scenes.items() if not scene.is_folder
+        ),
+    conda:
+        "../../envs/steps.yaml"
     threads: 2
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=240,
-    conda:
-        "../../envs/steps.yaml"
+    params:
+        step=params_for("predict"),
+        code=network_code("predict"),
+        looks=LOOKS,
+        depth=lambda wildcards, input: ["--depth", *input.depth] if input.depth else [],
     shell:
         "python -m pipeline_steps.predict --model {input.model:q} --tile {input.tile:q}"
         " {params.depth:q} --classes {output.classes:q} --confidence {output.confidence:q}"
@@ -35,6 +37,8 @@ rule predict:
 use rule predict as predict_folder with:
     output:
         classes=directory("results/predict/{experiment}/seed-{seed}/{scene}/classes"),
-        confidence=directory("results/predict/{experiment}/seed-{seed}/{scene}/confidence"),
+        confidence=directory(
+            "results/predict/{experiment}/seed-{seed}/{scene}/confidence"
+        ),
     wildcard_constraints:
         scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),

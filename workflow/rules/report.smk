@@ -1,5 +1,4 @@
 rule report:
-    localrule: True
     input:
         tiles=tiles(study.split("test")),
         stores=tile_stores(study.split("test"), "image", "labels"),
@@ -20,12 +19,13 @@ rule report:
         "logs/report.log",
     benchmark:
         "benchmarks/report.tsv"
+    localrule: True
+    conda:
+        "../../envs/steps.yaml"
     params:
         step=params_for("report"),
         code=fingerprint("pipeline_steps.report"),
         looks=LOOKS,
-    conda:
-        "../../envs/steps.yaml"
     shell:
         "python -m pipeline_steps.report --tiles {input.tiles:q} --depths {input.depths:q}"
         " --maps {input.maps:q} --histories {input.histories:q} --tables {input.tables:q}"

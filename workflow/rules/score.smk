@@ -9,16 +9,16 @@ rule score:
         "logs/score/{experiment}/seed-{seed}/{scene}.log",
     benchmark:
         "benchmarks/score/{experiment}/seed-{seed}/{scene}.tsv"
-    params:
-        step=params_for("score"),
-        code=fingerprint("pipeline_steps.score"),
-    resources:
-        mem_mb=2000,
-        runtime=60,
     group:
         "score"
     conda:
         "../../envs/steps.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        step=params_for("score"),
+        code=fingerprint("pipeline_steps.score"),
     shell:
         "python -m pipeline_steps.score --tile {input.tile:q} --classes {input.classes:q}"
         " --counts {output.counts:q} --experiment {wildcards.experiment:q}"

@@ -7,14 +7,14 @@ rule synthesize:
         "logs/synthesize/{scene}.log",
     benchmark:
         "benchmarks/synthesize/{scene}.tsv"
-    params:
-        step=params_for("synthesize"),
-        code=fingerprint("pipeline_steps.synthesize"),
+    conda:
+        "../../envs/steps.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../../envs/steps.yaml"
+    params:
+        step=params_for("synthesize"),
+        code=fingerprint("pipeline_steps.synthesize"),
     shell:
         "python -m pipeline_steps.synthesize --scene {wildcards.scene:q}"
         " --image {output.image:q} --labels {output.labels:q}"

@@ -2,7 +2,6 @@ TABLES = ("overall", "classes", "scenes", "strata", "depth")
 
 
 rule tabulate:
-    localrule: True
     input:
         counts=expand(
             per_training("results/score/{experiment}/seed-{seed}/{scene}.json"),
@@ -19,16 +18,19 @@ rule tabulate:
             caption="../report/tables.rst",
             category="Tables",
         ),
-        expand("results/tabulate/{table}.{kind}", table=TABLES, kind=("csv", "md", "tex")),
+        expand(
+            "results/tabulate/{table}.{kind}", table=TABLES, kind=("csv", "md", "tex")
+        ),
     log:
         "logs/tabulate.log",
     benchmark:
         "benchmarks/tabulate.tsv"
+    localrule: True
+    conda:
+        "../../envs/steps.yaml"
     params:
         step=params_for("tabulate"),
         code=fingerprint("pipeline_steps.tabulate"),
-    conda:
-        "../../envs/steps.yaml"
     shell:
         "python -m pipeline_steps.tabulate --counts {input.counts:q}"
         " --qualities {input.qualities:q} --folder results/tabulate"

@@ -14,16 +14,16 @@ rule tile:
         "logs/tile/{scene}.log",
     benchmark:
         "benchmarks/tile/{scene}.tsv"
+    conda:
+        "../../envs/steps.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         step=params_for("tile"),
         code=fingerprint("pipeline_steps.tile"),
         classes=CODES,
         folder=lambda wildcards: int(study.scenes[wildcards.scene].is_folder),
-    resources:
-        mem_mb=2000,
-        runtime=60,
-    conda:
-        "../../envs/steps.yaml"
     shell:
         "python -m pipeline_steps.tile --scene {wildcards.scene:q} --folder {params.folder}"
         " --images {input.images:q} --label-files {input.labels:q}"

@@ -14,17 +14,19 @@ rule train:
         "logs/train/{experiment}/seed-{seed}.log",
     benchmark:
         "benchmarks/train/{experiment}/seed-{seed}.tsv"
-    params:
-        step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
-        code=network_code("train"),
-        encoder=lambda wildcards, input: ["--encoder", input.encoder] if input.encoder else [],
+    conda:
+        "../../envs/steps.yaml"
     threads: 2
     resources:
         gpu=1,
         mem_mb=16000,
         runtime=1440,
-    conda:
-        "../../envs/steps.yaml"
+    params:
+        step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
+        code=network_code("train"),
+        encoder=lambda wildcards, input: (
+            ["--encoder", input.encoder] if input.encoder else []
+        ),
     shell:
         "python -m pipeline_steps.train --tiles {input.tiles:q} --depths {input.depths:q}"
         " --validation {input.validation:q} --validation-depths {input.validation_depths:q}"

@@ -10,7 +10,7 @@ from pipeline_steps.study.params.base import Name, StageParams
 class Params(StageParams):
     """How a teacher learns relative height from the training scenes' elevation."""
 
-    teachers: dict[Name, str] = {}
+    teachers: dict[Name, str] = Field({})
     """Name of the adapted teacher → the model of `fetch.models` that it starts from."""
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0

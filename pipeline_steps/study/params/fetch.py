@@ -16,7 +16,7 @@ class Model(StageParams):
     revision: Annotated[str, Field(min_length=1)] = "main"
     """Commit of the hub's repository; pin it to a full hash for a study that can be repeated."""
 
-    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
+    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field({})
     """File name → SHA-256 that it must have."""
 
     architecture: dict[str, Any] | None = None
@@ -35,5 +35,5 @@ class Model(StageParams):
 class Params(StageParams):
     """The networks that a study uses, by the name it calls them."""
 
-    models: dict[Name, Model] = {}
+    models: dict[Name, Model] = Field({})
     """Model table: a name → its origin."""

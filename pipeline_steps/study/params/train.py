@@ -23,7 +23,7 @@ class Encoder(StageParams):
     frozen: bool = True
     """No gradient enters the encoder, and it runs without a graph."""
 
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field({})
     """Further arguments of timm's constructor, such as `embed_dim`, `depth` and `patch_size`."""
 
     token_stride: Literal[4, 8, 16, 32] = 16
@@ -52,7 +52,7 @@ class DepthSeg(StageParams):
     """What the prompter gets: the depth decoder's map, or the teacher's depth fed directly."""
 
     prompt_from: Literal["both", "depth", "features"] = "both"
-    """The prompter's input: depth map, depth decoder's features, or both; a fed map stands alone."""
+    """The prompter's input: depth map, depth decoder's features or both; a fed map alone."""
 
     skips: Literal["residual", "unet"] = "residual"
     """Skip connections of the prompter."""

@@ -1,0 +1,667 @@
+"""What a study file promises: it is complete, documented, and wrong in one line or not at all."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import update_config
+
+from pipeline_steps.study import docs
+from pipeline_steps.study.config import MADE, Study, load
+from pipeline_steps.study.errors import StudyError
+from pipeline_steps.study.params.train import Params as Train
+
+CONFIG = docs.ROOT / "config"
+OVERLAY = CONFIG / "studies" / "_pretrained.yaml"
+PRESETS = [f for f in sorted(CONFIG.glob("studies/*.yaml")) if not f.name.startswith("_")]
+REQUIRED = {"scenes", "classes", "classes[].name", "experiments"}
+
+HEADER = "scene\timage\tlabels\televation\tsplit"
+ROWS = ("north\ta.tif\tl.tif\te.tif\ttrain", "south\tb.tif\tl.tif\te.tif\ttest")
+
+SMALL = {
+    "scenes": "scenes.tsv",
+    "classes": [
+        {"name": "roof", "value": 0, "color": "#c8372d"},
+        {"name": "road", "value": 1, "color": "#5a5a60"},
+    ],
+    "fetch": {"models": {"net": {"source": "owner/net"}, "bones": {"architecture": {"size": 1}}}},
+    "train": {"teacher": "net"},
+    "experiments": {"one": {}},
+}
+
+CHOSEN = {
+    "data_root": ".",
+    "synthesize": {},
+    "fetch": {
+        "models": {
+            "net": {"source": "owner/net", "sha256": {"weights": "a" * 64}},
+            "bones": {"architecture": {"size": 1}},
+        }
+    },
+    "adapt": {"teachers": {"local": "net"}},
+    "tile": {"nodata": 0, "ignore_labels": [200]},
+    "train": {
+        "teacher": "local",
+        "network": {
+            "encoder": {"weights": "net", "taps": [0, 1, 2, 3]},
+            "widths": [8, 8, 8, 8],
+            "channels": 8,
+        },
+    },
+}
+"""Everything that has no default value, or null."""
+
+BY_COLOUR = {
+    "classes": [{"name": "roof", "rgb": [9, 8, 7]}, {"name": "road", "rgb": [6, 5, 4]}],
+    "tile": {"ignore_labels": [[1, 2, 3]]},
+}
+
+FREE = {"arguments", "architecture"}
+"""Keys whose content is not ours to know."""
+
+
+def with_(config, key, value):
+    """Return a copy of ``config`` with the value under the dotted ``key``; None takes it away."""
+    changed = copy.deepcopy(config)
+    *parents, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    place = changed
+    for parent in parents:
+        place = place[parent] if isinstance(place, list) else place.setdefault(parent, {})
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return changed
+
+
+def complete(config):
+    """Return a study with every default written down."""
+    study = Study.model_validate_json(json.dumps(config))
+    return study, study.model_dump(mode="json", exclude_none=True)
+
+
+def leaves(value, key=""):
+    """Yield the dotted key and the value of everything that holds no other."""
+    if isinstance(value, (dict, list)):
+        inside = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, one in inside:
+            if name not in FREE and (name, value) != ("train", {}):
+                yield from leaves(one, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def sections(value, key=""):
+    """Yield the dotted key of every section of a study, and of the study itself."""
+    if isinstance(value, BaseModel):
+        yield key
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    inside = {dict: lambda: value.items(), tuple: lambda: enumerate(value)}.get(type(value), list)
+    for name, one in inside():
+        yield from sections(one, f"{key}.{name}" if key else str(name))
+
+
+FULL, STATED = complete(SMALL | CHOSEN)
+PAINTED, PAINTED_STATED = complete(SMALL | BY_COLOUR)
+LEAVES = [(STATED, *leaf) for leaf in leaves(STATED)] + [
+    (PAINTED_STATED, *leaf) for leaf in leaves(PAINTED_STATED) if "rgb" in leaf[0]
+]
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    """A folder with rasters and a scene table, which is the working directory too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.tif", "b.tif", "l.tif", "e.tif"):
+        (tmp_path / name).write_text("")
+    table(tmp_path)
+    return tmp_path
+
+
+def table(folder, *rows):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scenes.tsv").write_text("\n".join([HEADER, *(rows or ROWS)]) + "\n")
+
+
+def loaded(folder, config, name="study.yaml"):
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(json.loads(json.dumps(config))))
+    return load(config, [str(file)])
+
+
+def refused(folder, config):
+    """Return what is said about a bad study, without the study file's name."""
+    with pytest.raises(StudyError) as caught:
+        loaded(folder, config)
+    text, start = str(caught.value), f"{folder / 'study.yaml'}: "
+    assert "\n" not in text
+    assert text.startswith(start)
+    return text.removeprefix(start)
+
+
+# What is said about the config
+
+
+def test_the_schema_is_the_one_that_the_code_generates():
+    stale = docs.SCHEMA.read_text(encoding="utf-8") != docs.schema()
+    assert not stale, f"{docs.SCHEMA} is stale: run python -m pipeline_steps.study.docs"
+
+
+def test_the_manual_lists_the_keys_that_the_code_knows():
+    text = docs.MANUAL.read_text(encoding="utf-8")
+    assert docs.BEGIN in text and docs.END in text
+    stale = docs.manual(text) != text
+    assert not stale, f"{docs.MANUAL} is stale: run python -m pipeline_steps.study.docs"
+
+
+def test_what_is_written_by_hand_in_the_manual_stays():
+    text = f"before\n{docs.BEGIN}\nhas been\n{docs.END}\nafter\n"
+    made = docs.manual(text)
+
+    assert made.startswith(f"before\n{docs.BEGIN}\n") and made.endswith(f"{docs.END}\nafter\n")
+    assert "has been" not in made and "| `train.lr` |" in made
+    assert docs.manual(made) == made
+
+
+def test_every_key_has_a_description():
+    assert [key for key, field in docs.fields(Study) if not (field.description or "").strip()] == []
+
+
+def test_every_key_but_four_has_a_default():
+    assert {key for key, field in docs.fields(Study) if field.is_required()} == REQUIRED
+
+
+def test_the_manual_walks_over_every_key_of_the_schema():
+    schema = Study.model_json_schema()
+    objects = [schema, *schema["$defs"].values()]
+    stated = {name for one in objects for name in one.get("properties", {})}
+
+    assert {key.rpartition(".")[2] for key, _ in docs.fields(Study)} == stated
+
+
+def numbers(schema, place=""):
+    """Yield every number that a JSON Schema speaks of, with where it stands."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number") and "enum" not in schema:
+            yield place, schema
+        for name, one in schema.items():
+            yield from numbers(one, f"{place}/{name}")
+    elif isinstance(schema, list):
+        for number, one in enumerate(schema):
+            yield from numbers(one, f"{place}/{number}")
+
+
+def test_every_number_has_a_least_and_a_greatest_value():
+    found = dict(numbers(Study.model_json_schema()))
+    free = [
+        place
+        for place, stated in found.items()
+        if not stated.keys() & {"minimum", "exclusiveMinimum"}
+        or not stated.keys() & {"maximum", "exclusiveMaximum"}
+    ]
+
+    assert free == []
+    assert len(found) > 40
+
+
+def test_the_schema_refuses_unknown_keys_at_every_level():
+    schema = Study.model_json_schema()
+    objects = {"Study": schema} | {k: v for k, v in schema["$defs"].items() if "properties" in v}
+
+    assert [name for name, one in objects.items() if one["additionalProperties"] is not False] == []
+
+
+# A study that states everything
+
+
+def test_the_studies_of_this_test_state_every_key():
+    stated = [key for study in (STATED, PAINTED_STATED) for key in _every_key(study)]
+    missing = [
+        key
+        for key, _ in docs.fields(Study)
+        if not any(re.fullmatch(_pattern(key), one) for one in stated)
+    ]
+    assert missing == []
+
+
+def _every_key(value, key=""):
+    if isinstance(value, (dict, list)):
+        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield f"{key}.{name}".lstrip(".")
+            yield from _every_key(one, f"{key}.{name}".lstrip("."))
+
+
+def _pattern(key):
+    return re.escape(key).replace(r"\[\]", r"\.\d+").replace("<name>", r"[^.]+")
+
+
+@pytest.mark.parametrize("config", [STATED, PAINTED_STATED])
+def test_every_default_passes_its_own_check(at, config):
+    found = loaded(at, config).config
+
+    assert found.model_dump(mode="json", exclude_none=True) == config
+    assert found in (FULL, PAINTED)
+
+
+def wrong_kinds(key, value):
+    if isinstance(value, bool):
+        return [str(value).lower(), int(value)]
+    if isinstance(value, int):
+        # an enumeration takes 16.0 for 16
+        return [str(value), True] + [float(value)] * (not key.endswith("token_stride"))
+    if isinstance(value, float):
+        return [str(value), True]
+    return [5, [1]]
+
+
+@pytest.mark.parametrize("config, key, value", LEAVES, ids=[key for _, key, _ in LEAVES])
+def test_a_value_is_never_coerced(at, config, key, value):
+    for wrong in wrong_kinds(key, value):
+        text = refused(at, with_(config, key, wrong))
+
+        assert text.startswith(key)
+        assert f" is {str(wrong)!r}, expected " in text
+
+
+@pytest.mark.parametrize(
+    "config, key",
+    [
+        pytest.param(config, key, id=key)
+        for config, key, value in LEAVES
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ],
+)
+def test_a_number_beyond_all_sense_is_refused(at, config, key):
+    for value in (10**12, -(10**12), float("nan"), float("inf")):
+        text = refused(at, with_(config, key, value))
+
+        assert text.startswith(key)
+        assert f" is '{value}', expected " in text
+
+
+@pytest.mark.parametrize("section", [*sections(FULL), "experiments.one.train"])
+def test_an_unknown_key_is_refused_at_every_level(at, section):
+    key = f"{section}.stepz" if section else "stepz"
+
+    assert refused(at, with_(STATED, key, 1)).startswith(f"{key} is not a key, expected one of")
+
+
+@pytest.mark.parametrize("section", ["network", "network.encoder"])
+def test_an_unknown_key_is_refused_at_every_level_of_an_override(at, section):
+    key = f"experiments.one.train.{section}.stepz"
+
+    assert refused(at, with_(STATED, key, 1)).startswith(f"{key} is not a key, expected one of")
+
+
+# Bad studies
+
+
+@pytest.mark.parametrize("key", ["scenes", "classes", "classes.1.name", "experiments"])
+def test_a_missing_key_is_named(at, key):
+    assert refused(at, with_(SMALL, key, None)).startswith(f"{key} is missing, expected a value")
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("train.steps", "3", "train.steps is '3', expected integer"),
+        ("train.lr", "1e-4", "train.lr is '1e-4', expected number"),
+        ("train.steps", 0, "train.steps is '0', expected greater than or equal to 1"),
+        ("train.crop", 100, "train.crop is '100', expected a multiple of 32"),
+        ("train.network.depth", "feed", "train.network.depth is 'feed', expected 'predicted' or"),
+        ("train.network.token_stride", 16, "train.network.token_stride is not a key, expected"),
+        ("train.network.encoder.token_stride", 12, "encoder.token_stride is '12', expected 4, 8"),
+        ("train.scale", [2.0, 1.0], "train: scale is (2.0, 1.0), expected the smaller zoom first"),
+        ("train.scale", [1.0], "train.scale.1 is missing, expected a value"),
+        ("train", [1], "train is '[1]', expected an object"),
+        ("score", "all", "score is 'all', expected an object"),
+        ("scenes", "", "scenes is '', expected"),
+        ("classes", SMALL["classes"][:1], "classes is "),
+        ("classes.1.name", "roof", "classes: names are ['roof', 'roof'], expected each name once"),
+        ("classes.1.value", 0, "classes: a value or rgb stands twice, expected each label once"),
+        ("classes.1.value", [2, 0], "classes: a value or rgb stands twice, expected each label"),
+        ("classes.1.rgb", [1, 2, 3], "class 'road': expected exactly one of value and rgb"),
+        ("classes.1", {"name": "road"}, "class 'road': expected exactly one of value and rgb"),
+        ("classes.1", {"name": "road", "value": 1}, "class 'road' has no color, expected '#rrg"),
+        ("classes.1", {"name": "road", "rgb": [1, 2, 3]}, "expected one kind for all"),
+        ("classes.1.color", "red", "classes.1.color is 'red', expected"),
+        ("classes.1.value", -1, " is '-1', expected greater than or equal to 0"),
+        ("tile.ignore_labels", [1], "tile.ignore_labels: names a label of the classes, expected"),
+        ("fetch.models.net", {}, "fetch.models.net: expected exactly one of source and archit"),
+        ("fetch.models.net.architecture", {}, "fetch.models.net: expected exactly one of source"),
+        ("fetch.models.net.sha256", {"a": "0f"}, "fetch.models.net.sha256.a is '0f', expected"),
+        ("experiments", {}, "experiments is '{}', expected"),
+        ("experiments.a b", {}, "experiments.a b"),
+        ("experiments.one.seeds", [], "experiments.one.seeds is '[]', expected"),
+        ("experiments.one.seeds", [3, 4, 3], "experiments.one: seeds is [3, 4, 3], expected each"),
+        ("experiments.one.seeds", ["3"], "experiments.one.seeds.0 is '3', expected integer"),
+        ("experiments.one.train.steps", "3", "experiments.one.train.steps is '3', expected integ"),
+        ("experiments.one.train.steps", 0, "experiments.one.train.steps is '0', expected greater"),
+        ("experiments.one.train.network", 7, "experiments.one.train.network is '7', expected an"),
+        ("experiments.one.train.network.norm", "none", "one.train.network.norm is 'none', expect"),
+        ("experiments.one.train.scale", [2.0, 1.0], "experiments.one.train: scale is (2.0, 1.0)"),
+        ("train.teacher", "gone", "one.train.teacher is 'gone', expected one of elevation, net, b"),
+        ("experiments.one.train.teacher", "gone", "experiments.one.train.teacher is 'gone', expe"),
+        ("train", {}, "experiments.one.train.teacher is null, expected a teacher for the prompter"),
+        (
+            "train.network.encoder.weights",
+            "gone",
+            "one.train.network.encoder.weights is 'gone', expected one of fetch.models: net, bones",
+        ),
+        ("adapt.teachers", {"own": "gone"}, "adapt.teachers.own is 'gone', expected one of fetch"),
+        ("adapt.teachers", {"net": "net"}, "adapt.teachers and fetch.models are net, net, bones"),
+        ("adapt.teachers", {"elevation": "net"}, "expected distinct names other than 'elevation'"),
+    ],
+)
+def test_a_bad_study_ends_in_one_line_with_file_key_value_and_what_was_expected(
+    at, key, value, words
+):
+    text = refused(at, with_(SMALL, key, value))
+
+    assert words in text and "expected" in text
+
+
+def test_a_study_that_fetches_nothing_cannot_name_weights(at):
+    config = with_(SMALL, "train.network.encoder.weights", "net") | {"fetch": {}}
+
+    assert refused(at, config).endswith("'net', expected one of fetch.models: there is none")
+
+
+def test_the_overridden_value_is_checked_and_not_the_base_it_replaces(at):
+    config = with_(SMALL, "train.teacher", "gone")
+
+    found = loaded(at, with_(config, "experiments.one.train.teacher", "bones"))
+
+    assert found.trainings["one"].teacher == "bones"
+
+
+def test_an_experiment_without_prompter_needs_no_teacher(at):
+    config = with_(SMALL | {"train": {}}, "experiments.one.train.network.prompter", False)
+
+    assert loaded(at, config).teachers() == []
+
+
+# The scene table
+
+
+def refused_table(config, folder):
+    with pytest.raises(StudyError) as caught:
+        loaded(folder, config)
+    text, start = str(caught.value), str(folder / "scenes.tsv")
+    assert "\n" not in text
+    assert text.startswith(start)
+    return text.removeprefix(start)
+
+
+def test_a_table_that_is_not_there_is_named(at):
+    (at / "scenes.tsv").unlink()
+
+    assert "cannot be read" in refused_table(SMALL, at)
+
+
+def test_a_table_without_rows_is_named(at):
+    (at / "scenes.tsv").write_text(f"{HEADER}\n")
+
+    assert refused_table(SMALL, at) == ": no scenes found, expected at least one row"
+
+
+def test_a_table_without_training_scenes_is_named(at):
+    table(at, ROWS[1])
+
+    assert refused_table(SMALL, at) == ": no scene has split train, expected at least one"
+
+
+def test_a_wrong_row_is_named_with_its_line(at):
+    table(at, *ROWS, "west\tgone.tif\tl.tif\t\ttest")
+
+    assert refused_table(SMALL, at).startswith(":4: image is ")
+
+
+BARE_TEST = "south\tb.tif\tl.tif\t\ttest"
+BARE_NEW = "south\tb.tif\t\t\tpredict"
+BARE_TRAIN = "west\tb.tif\tl.tif\t\ttrain"
+
+
+@pytest.mark.parametrize(
+    "depth, rows, scene",
+    [
+        ("fed", (ROWS[0], BARE_TEST), "south"),
+        ("fed", (ROWS[0], BARE_NEW), "south"),
+        ("fed", (ROWS[0], BARE_TRAIN), "west"),
+        ("predicted", (ROWS[0], BARE_TRAIN), "west"),
+    ],
+)
+def test_elevation_that_an_experiment_uses_and_a_scene_lacks_is_named(at, depth, rows, scene):
+    table(at, *rows)
+    config = with_(SMALL, "experiments.one.train", {"teacher": "elevation"})
+
+    text = refused_table(with_(config, "train.network.depth", depth), at)
+
+    assert text == (
+        f": elevation of {scene!r} is empty, expected a path since experiment 'one' uses it"
+    )
+
+
+@pytest.mark.parametrize("row", [BARE_TEST, BARE_NEW])
+def test_elevation_as_a_label_is_needed_where_there_is_training_only(at, row):
+    table(at, ROWS[0], row)
+
+    found = loaded(at, with_(SMALL, "train.teacher", "elevation"))
+
+    assert found.scenes["south"].elevation == ()
+
+
+def test_an_adapted_teacher_needs_one_training_scene_with_elevation(at):
+    config = with_(with_(SMALL, "adapt.teachers", {"own": "net"}), "train.teacher", "own")
+    table(at, BARE_TRAIN, ROWS[0].replace("train", "test"))
+
+    text = refused_table(config, at)
+
+    assert text == ": no training scene has elevation, expected one for own"
+    table(at, BARE_TRAIN, ROWS[0])
+    assert loaded(at, config).teachers() == ["own"]
+
+
+def test_an_adapted_teacher_that_nobody_uses_needs_nothing(at):
+    table(at, BARE_TRAIN)
+
+    assert loaded(at, with_(SMALL, "adapt.teachers", {"own": "net"})).teachers() == ["net"]
+
+
+def test_the_table_lies_beside_the_study_file_and_its_paths_too(at):
+    home = at / "deep" / "studies"
+    table(home)
+    for name in ("a.tif", "b.tif", "l.tif", "e.tif"):
+        (home / name).write_text("")
+    (at / "scenes.tsv").unlink()
+
+    found = loaded(home, SMALL)
+
+    assert (found.table, found.root) == (str(home / "scenes.tsv"), str(home))
+    assert found.scenes["north"].images == (str(home / "a.tif"),)
+
+
+def test_data_root_is_relative_to_the_working_directory(at):
+    table(at / "studies")
+
+    found = loaded(at, SMALL | {"data_root": "."}, "studies/study.yaml")
+
+    assert found.table == str(at / "studies/scenes.tsv")
+    assert Path(found.scenes["north"].images[0]).resolve() == at / "a.tif"
+
+
+def test_a_file_laid_over_the_study_leaves_the_table_beside_the_study(at):
+    loaded(at, SMALL)
+    (at / "over").mkdir()
+    (at / "over/more.yaml").write_text("train: {steps: 7}\n")
+
+    found = load(with_(SMALL, "train.steps", 7), [str(at / "study.yaml"), "over/more.yaml"])
+
+    assert found.table == str(at / "scenes.tsv")
+
+
+def test_a_table_that_a_later_file_names_lies_beside_that_file(at):
+    loaded(at, SMALL)
+    table(at / "over", ROWS[0])
+    (at / "over/more.yaml").write_text("scenes: scenes.tsv\n")
+
+    found = load(SMALL | {"data_root": "."}, [str(at / "study.yaml"), "over/more.yaml"])
+
+    assert found.table == "over/scenes.tsv"
+    assert list(found.scenes) == ["north"]
+
+
+def test_a_table_that_no_file_names_is_relative_to_the_working_directory(at):
+    loaded(at, SMALL)
+    table(at / "asked", ROWS[0])
+
+    found = load(SMALL | {"scenes": "asked/scenes.tsv", "data_root": "."}, [str(at / "study.yaml")])
+
+    assert found.table == "asked/scenes.tsv"
+
+
+def test_an_absolute_table_is_taken_as_it_is(at):
+    found = loaded(at, SMALL | {"scenes": str(at / "scenes.tsv")}, "elsewhere/study.yaml")
+
+    assert found.table == str(at / "scenes.tsv")
+
+
+def test_made_scenes_need_not_exist_in_a_study_that_synthesizes(at):
+    config = SMALL | {"data_root": MADE}
+
+    assert loaded(at, config | {"synthesize": {}}).scenes["north"].images == (f"{MADE}/a.tif",)
+    assert refused_table(config, at).startswith(":2: image is ")
+
+
+# Experiments
+
+BASE = {
+    "teacher": "net",
+    "steps": 7,
+    "network": {
+        "widths": [1, 2, 3, 4],
+        "encoder": {"name": "vit", "arguments": {"depth": 4, "size": {"patch": 4, "image": 8}}},
+    },
+}
+OVER = {
+    "lr": 0.5,
+    "network": {
+        "adapter": False,
+        "widths": [5, 6, 7, 8],
+        "encoder": {"arguments": {"size": {"patch": 2}}},
+    },
+}
+
+
+def test_overrides_are_merged_key_by_key_and_leave_the_base_alone(at):
+    config = SMALL | {"train": BASE, "experiments": {"zebra": {"train": OVER}, "ape": {}}}
+    before = copy.deepcopy(config)
+
+    found = loaded(at, config)
+
+    zebra, ape = found.trainings["zebra"], found.trainings["ape"]
+    assert (zebra.lr, zebra.steps, zebra.teacher) == (0.5, 7, "net")
+    assert (zebra.network.adapter, zebra.network.widths) == (False, (5, 6, 7, 8))
+    assert zebra.network.encoder.name == "vit"
+    assert zebra.network.encoder.arguments == {"depth": 4, "size": {"patch": 2, "image": 8}}
+    assert ape == found.config.train == Train.model_validate_json(json.dumps(BASE))
+    assert config == before
+
+
+def test_an_override_by_null_takes_the_base_back(at):
+    config = SMALL | {"train": BASE, "experiments": {"one": {"train": {"network": {}}}}}
+    config["experiments"]["one"]["train"]["network"]["widths"] = None
+
+    found = loaded(at, config)
+
+    assert found.trainings["one"].network.widths is None
+    assert found.config.train.network.widths == (1, 2, 3, 4)
+
+
+def test_experiments_keep_their_order_and_have_three_seeds_by_default(at):
+    names = ["zebra", "ape", "Mule", "2-more"]
+
+    found = loaded(at, SMALL | {"experiments": {name: {} for name in names}})
+
+    assert list(found.trainings) == list(found.config.experiments) == names
+    assert found.config.experiments["ape"].seeds == (0, 1, 2)
+
+
+def test_teachers_are_those_that_a_prompter_uses_each_once(at):
+    trains = {
+        "bare": {"teacher": "bones", "network": {"prompter": False}},
+        "high": {"teacher": "elevation"},
+        "deep": {},
+        "deep-again": {"steps": 9},
+    }
+
+    found = loaded(at, SMALL | {"experiments": {n: {"train": t} for n, t in trains.items()}})
+
+    assert found.teachers() == ["elevation", "net"]
+
+
+def test_splits_are_listed_in_the_tables_order(at):
+    table(at, ROWS[1], ROWS[0], "new\tl.tif\t\t\tpredict", "more\te.tif\tl.tif\t\ttest")
+
+    found = loaded(at, SMALL)
+
+    assert found.split("test") == ["south", "more"]
+    assert found.split("predict", "train") == ["north", "new"]
+    assert found.split("val") == []
+
+
+# The studies that come along
+
+
+def merged(*files):
+    config = {}
+    for file in files:
+        update_config(config, load_configfile(str(file)))
+    return config
+
+
+def with_its_rasters(study, config, folder):
+    """Return ``config`` with a root below ``folder`` that holds an empty file for every cell."""
+    for line in (study.parent / config["scenes"]).read_text().splitlines()[1:]:
+        for cell in line.split("\t")[1:4]:
+            if cell:
+                file = folder / re.sub(r"[*?]+", "x", cell)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("")
+    return config | {"data_root": str(folder)}
+
+
+def test_the_demo_study_loads_wherever_it_is_called_from(at):
+    file = CONFIG / "config.yaml"
+
+    found = load(merged(file), [str(file)])
+
+    assert found.table == str(CONFIG / "scenes.tsv")
+    assert found.split("train") and found.split("test")
+    for scene in found.scenes.values():
+        assert Path(scene.images[0]).is_relative_to(MADE) and scene.elevation
+
+
+@pytest.mark.parametrize("more", [(), (OVERLAY,)], ids=["alone", "pretrained"])
+@pytest.mark.parametrize("study", PRESETS, ids=lambda file: file.stem)
+def test_every_preset_loads_alone_and_with_pretrained_weights(at, study, more):
+    config = with_its_rasters(study, merged(study, *more), at / "data")
+
+    found = load(config, [str(study), *map(str, more)])
+
+    assert found.table == str(study.parent / config["scenes"])
+    assert found.split("train") and found.split("test")
+    if more:
+        assert found.trainings["depthseg"].network.encoder.weights == "dinov2-small"
+        assert found.teachers() == ["depth-anything-v2-small"]
+
+
+def test_dubai_is_among_the_presets():
+    assert "dubai" in [file.stem for file in PRESETS]
