@@ -38,3 +38,7 @@ rule all:
 
 onsuccess:
     show_results()
+
+
+onerror:
+    show_errors()

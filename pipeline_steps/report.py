@@ -25,6 +25,7 @@ matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
 NO_CLASS = (238, 238, 238)
+MOST_COLUMNS = 6
 
 
 def run(
@@ -76,8 +77,8 @@ def _scene_figure(
     for path in maps:
         file = path / f"{scene.rasters[0]}.tif" if scene.is_folder else path
         panels.append((f"prediction\n{path.parents[2].name}", _sampled(file, step, looks)))
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // MOST_COLUMNS)
+    columns = -(-len(panels) // rows)
     figure = Figure(figsize=(3 * columns, 3.3 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:

@@ -16,8 +16,8 @@ rule adapt:
     threads: 2
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=grown(16000),
+        runtime=grown(720),
     params:
         step=params_for("adapt"),
         code=fingerprint("pipeline_steps.adapt"),

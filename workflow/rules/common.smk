@@ -2,6 +2,9 @@ import json
 import os
 import re
 import sys
+import time
+
+STARTED = time.time()
 
 sys.path.insert(0, workflow.basedir)
 # Only `fetch` may use the internet, and says so itself.
@@ -19,6 +22,11 @@ except StudyError as error:
 # Two networks can exhaust one GPU, so where no limit is stated one runs at a time.
 if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
+
+
+def grown(amount):
+    """What a job asks for, and half as much again each time it is tried anew."""
+    return lambda wildcards, attempt: int(amount * (1 + attempt) / 2)
 
 
 def one_of(names):
@@ -166,6 +174,16 @@ def local_files_of_model(wildcards):
         if os.path.isdir(folder)
         else []
     )
+
+
+def show_errors():
+    """Repeat what failed jobs said, where it is read: below all else."""
+    for root, _, files in os.walk("logs"):
+        for file in (os.path.join(root, name) for name in files):
+            if os.path.getmtime(file) >= STARTED:
+                said = open(file, encoding="utf-8", errors="replace").read().splitlines()
+                if said and said[-1].startswith("error: "):
+                    print(f"{said[-1]} ({file})", file=sys.stderr)
 
 
 def show_results():

@@ -17,8 +17,8 @@ rule depth:
     threads: 2
     resources:
         gpu=lambda wildcards: int(wildcards.teacher != ELEVATION),
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grown(8000),
+        runtime=grown(240),
     params:
         step=params_for("depth"),
         code=fingerprint("pipeline_steps.depth"),

@@ -21,8 +21,8 @@ rule predict:
     threads: 2
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grown(8000),
+        runtime=grown(240),
     params:
         step=params_for("predict"),
         code=network_code("predict"),

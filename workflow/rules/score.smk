@@ -14,8 +14,8 @@ rule score:
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grown(2000),
+        runtime=grown(60),
     params:
         step=params_for("score"),
         code=fingerprint("pipeline_steps.score"),

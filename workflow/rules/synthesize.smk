@@ -10,8 +10,8 @@ rule synthesize:
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grown(2000),
+        runtime=grown(10),
     params:
         step=params_for("synthesize"),
         code=fingerprint("pipeline_steps.synthesize"),

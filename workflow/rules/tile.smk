@@ -17,8 +17,8 @@ rule tile:
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grown(2000),
+        runtime=grown(60),
     params:
         step=params_for("tile"),
         code=fingerprint("pipeline_steps.tile"),

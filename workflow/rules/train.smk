@@ -19,8 +19,8 @@ rule train:
     threads: 2
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=grown(16000),
+        runtime=grown(1440),
     params:
         step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
         code=network_code("train"),

@@ -1,0 +1,87 @@
+"""The demo study made tiny, and Snakemake to run it with."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("Snakefile", "workflow", "pipeline_steps", "config", "envs")
+
+
+def copied(folder: Path) -> Path:
+    """Copy what a run needs of the project."""
+    folder.mkdir(parents=True)
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=ignore)
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def tiny_study() -> dict:
+    """Return the demo's config, with two experiments of a few steps on scenes of 96 pixels."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config["synthesize"] = {"size": 96, "gsd": 2.0}
+    config["adapt"] |= {"steps": 4, "batch": 2, "crop": 64}
+    config["depth"] |= {"window": 64}
+    config["train"] |= {"steps": 4, "batch": 2, "crop": 32, "report_every": 2}
+    config["predict"] |= {"window": 64}
+    chosen = ("depthseg", "elevation")
+    experiments = config["experiments"]
+    config["experiments"] = {name: experiments[name] | {"seeds": [0]} for name in chosen}
+    return config
+
+
+def write_study(folder: Path, config: dict, rows: list[str]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    header = "scene\timage\tlabels\televation\tsplit"
+    (folder / "scenes.tsv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return folder / "study.yaml"
+
+
+def row(name: str, split: str) -> str:
+    files = (f"{name}/{layer}.tif" for layer in ("image", "labels", "elevation"))
+    return "\t".join([name, *files, split])
+
+
+TINY_ROWS = [row("east", "train"), row("harbour", "test")]
+
+
+def environment() -> dict[str, str]:
+    """Return an environment where this Python comes first and no GPU makes a difference."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def command(source: Path, study: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=1"),
+        *("--snakefile", str(source / "Snakefile"), "--configfile", str(study)),
+        *("--directory", str(study.parent), *more),
+    ]
+
+
+def snakemake(source: Path, study: Path, *more: str) -> subprocess.CompletedProcess:
+    """Run a study in its own folder; status and what was printed come back."""
+    return subprocess.run(
+        command(source, study, *more), env=environment(), capture_output=True, text=True
+    )
+
+
+def stale(source: Path, study: Path, *more: str) -> set[str]:
+    """Return the rules that would run, by a dry run."""
+    done = snakemake(source, study, "-n", *more)
+    assert done.returncode == 0, done.stderr
+    if "Nothing to be done" in done.stdout + done.stderr:
+        return set()
+    stats = (done.stdout + done.stderr).split("Job stats:")[1].split("Reasons:")[0]
+    return {match[1] for match in re.finditer(r"^(\w+) +\d+$", stats, re.M)} - {"all", "total"}

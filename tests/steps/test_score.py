@@ -1,0 +1,249 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from pipeline_steps import score, tile
+from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.study.classes import IGNORE, ClassCode
+from tests.steps.conftest import tile_arguments
+
+NAMES = ["roof", "road", "tree"]
+UNKNOWN = 99
+"""The label value that is written where nothing is labelled."""
+
+
+def written(path, array):
+    height, width = np.shape(array)
+    pixels = np.array(array, np.uint8).reshape(-1, height, width)
+    write_raster(path, pixels, Grid(height, width, None, (1, 0, 0, 0, 1, 0)))
+    return path
+
+
+def tiled(folder, *labels):
+    """Tile a scene of one raster, or of many, with the given class indices as labels."""
+    images, files = [], []
+    for name, array in zip("ab", labels, strict=False):
+        array = np.where(np.array(array) == IGNORE, UNKNOWN, array)
+        files.append(written(folder / "labels" / f"{name}.tif", array))
+        images.append(folder / "images" / f"{name}.tif")
+        grid = Grid(*array.shape, None, (1, 0, 0, 0, 1, 0))
+        write_raster(images[-1], np.ones((3, *array.shape), np.uint8), grid)
+    classes = [ClassCode(name=name, value=value) for value, name in enumerate(NAMES)]
+    arguments = tile_arguments(folder / "here", "here") | {"classes": classes}
+    tile.run(
+        images=images,
+        label_files=files,
+        elevation_files=[],
+        params=tile.Params(ignore_labels=(UNKNOWN,), chunk=32),
+        **(arguments | {"folder": int(len(labels) > 1)}),
+    )
+    return folder / "here" / "manifest.json"
+
+
+def scored(folder, labels, *maps, **params):
+    """Return the counts of a scene by stratum."""
+    manifest = tiled(folder, labels) if isinstance(labels, (list, np.ndarray)) else labels
+    classes = folder / "maps"
+    for name, array in zip("ab", maps, strict=False):
+        written(classes / f"{name}.tif", array)
+    path = classes if len(maps) > 1 else classes / "a.tif"
+    score.run(manifest, path, folder / "counts.json", "one", 3, score.Params(**params))
+    found = json.loads((folder / "counts.json").read_text())
+    return {name: np.array(matrix) for name, matrix in found["strata"].items()}
+
+
+def patches(seed, size=64, patch=8):
+    """Return random square patches of the classes and of nothing."""
+    rng = np.random.default_rng(seed)
+    values = rng.choice([0, 1, 2, IGNORE], (size // patch, size // patch), p=[0.4, 0.3, 0.2, 0.1])
+    return values.repeat(patch, 0).repeat(patch, 1)
+
+
+def guesses(seed, size=64):
+    return np.random.default_rng(seed).integers(0, 3, (size, size))
+
+
+def test_counts_truth_by_row_and_skips_ignored_pixels(tmp_path):
+    labels = [[0, 0, 0, 1], [2, 2, IGNORE, IGNORE]]
+    guess = [[0, 0, 1, 1], [0, 2, 2, 1]]
+
+    found = scored(tmp_path, labels, guess)
+
+    assert found["all"].tolist() == [[2, 1, 0], [0, 1, 0], [1, 0, 1]]
+
+
+def test_counts_agree_with_scikit_learn(tmp_path):
+    labels, guess = patches(0), guesses(1)
+    known = labels != IGNORE
+
+    found = scored(tmp_path, labels, guess)
+
+    expected = metrics.confusion_matrix(labels[known], guess[known], labels=range(3))
+    assert found["all"].tolist() == expected.tolist()
+    assert 0 < known.sum() < 64 * 64
+
+
+def test_counts_say_what_they_are_counts_of(tmp_path):
+    scored(tmp_path, [[0, 1]], [[0, 1]])
+
+    found = json.loads((tmp_path / "counts.json").read_text())
+
+    assert {key: value for key, value in found.items() if key != "strata"} == {
+        "experiment": "one",
+        "seed": 3,
+        "scene": "here",
+        "classes": NAMES,
+    }
+
+
+@pytest.mark.parametrize("reach", [1, 3])
+def test_the_boundary_is_a_band_of_so_many_pixels_on_either_side(tmp_path, reach):
+    labels = np.zeros((64, 64), int)
+    labels[:, 32:] = 1
+    guess = np.where(np.abs(np.arange(64) - 31.5) < reach, labels, 2)
+
+    found = scored(tmp_path, labels, guess, boundary_px=reach)
+
+    half = 64 * reach
+    assert found["boundary"].tolist() == [[half, 0, 0], [0, half, 0], [0, 0, 0]]
+    assert found["all"].sum() == 64 * 64
+    assert found["all"][:2, 2].tolist() == [32 * 64 - half] * 2
+
+
+def test_the_boundary_reaches_around_a_corner_as_a_square(tmp_path):
+    labels = np.zeros((64, 64), int)
+    labels[20, 30] = 1
+
+    found = scored(tmp_path, labels, np.zeros((64, 64)), boundary_px=3)
+
+    assert found["boundary"].tolist() == [[7 * 7 - 1, 0, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_what_is_not_labelled_and_the_rasters_edge_make_no_boundary(tmp_path):
+    labels = np.zeros((64, 64), int)
+    labels[:, 20:40] = IGNORE
+    labels[:, 40:] = 2
+
+    found = scored(tmp_path, labels, labels % IGNORE, boundary_px=3)
+
+    assert not found["boundary"].any()
+    assert found["all"].sum() == 64 * 44
+
+
+def test_classes_near_each_other_across_an_unlabelled_line_are_at_a_boundary(tmp_path):
+    labels = np.zeros((64, 64), int)
+    labels[:, 31] = IGNORE
+    labels[:, 32:] = 2
+
+    found = scored(tmp_path, labels, labels % IGNORE, boundary_px=2)
+
+    assert found["boundary"].tolist() == [[64, 0, 0], [0, 0, 0], [0, 0, 64]]
+
+
+def test_a_band_of_no_width_is_not_counted(tmp_path):
+    assert scored(tmp_path, patches(2), guesses(3), boundary_px=0).keys() == {"all"}
+
+
+def nearby(labels, reach):
+    """Look around every pixel, in the slow and obvious way."""
+    near = np.zeros(labels.shape, bool)
+    for y, x in np.ndindex(labels.shape):
+        around = labels[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+        near[y, x] = labels[y, x] != IGNORE and len(set(around.ravel().tolist()) - {IGNORE}) > 1
+    return near
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2, 5])
+def test_near_a_boundary_is_where_another_class_is_in_reach(reach):
+    for seed in range(5):
+        labels = patches(seed, 24, 4).astype(np.uint8)
+
+        assert (score.near_boundary(labels, reach) == nearby(labels, reach)).all()
+
+
+@pytest.mark.parametrize("block", [16, 24, 40])
+def test_counts_are_the_same_across_block_borders(tmp_path, monkeypatch, block):
+    labels, guess = patches(4), guesses(5)
+    labels[:, 16:20], labels[24:26] = 1, 0
+    whole = scored(tmp_path, labels, guess, boundary_px=5)
+
+    monkeypatch.setattr(score, "shard_size", lambda chunk: block)
+    found = scored(tmp_path, tmp_path / "here" / "manifest.json", guess, boundary_px=5)
+
+    near = nearby(labels, 5)
+    expected = metrics.confusion_matrix(labels[near], guess[near], labels=range(3))
+    assert found["boundary"].tolist() == whole["boundary"].tolist() == expected.tolist()
+    assert found["all"].tolist() == whole["all"].tolist()
+    assert 0 < near.sum() < (labels != IGNORE).sum()
+
+
+def test_a_scene_of_many_images_is_counted_together(tmp_path):
+    labels = [patches(6), patches(7)[:40, :24]]
+    maps = [guesses(8), guesses(9)[:40, :24]]
+
+    found = scored(tmp_path, tiled(tmp_path, *labels), *maps, boundary_px=1)
+
+    parts = [
+        scored(tmp_path / name, one, guess, boundary_px=1)
+        for name, one, guess in zip("xy", labels, maps, strict=True)
+    ]
+    for stratum in ("all", "boundary"):
+        assert found[stratum].tolist() == (parts[0][stratum] + parts[1][stratum]).tolist()
+        assert parts[1][stratum].any()
+
+
+def refused(folder, labels, *maps):
+    with pytest.raises(ValueError) as caught:
+        scored(folder, labels, *maps)
+    assert not (folder / "counts.json").exists()
+    return str(caught.value)
+
+
+def test_a_map_of_another_size_is_named_with_both_sizes(tmp_path):
+    text = refused(tmp_path, np.zeros((64, 48), int), np.zeros((64, 32)))
+
+    assert text == (f"{tmp_path / 'maps/a.tif'}: is 32x64 pixels, expected 48x64 like its labels")
+
+
+def test_the_map_of_another_size_in_a_folder_is_named(tmp_path):
+    manifest = tiled(tmp_path, *[np.zeros((64, 64), int)] * 2)
+
+    text = refused(tmp_path, manifest, np.zeros((64, 64)), np.zeros((32, 64)))
+
+    assert text.startswith(f"{tmp_path / 'maps/b.tif'}: is 64x32 pixels")
+
+
+def test_a_map_that_is_missing_is_named(tmp_path):
+    manifest = tiled(tmp_path, *[np.zeros((64, 64), int)] * 2)
+    (tmp_path / "maps").mkdir()
+
+    with pytest.raises(ValueError, match=r"maps/a\.tif: cannot be read"):
+        score.run(manifest, tmp_path / "maps", tmp_path / "counts.json", "one", 3, score.Params())
+
+
+@pytest.mark.parametrize("value", [IGNORE, 3])
+def test_a_map_without_a_class_on_a_labelled_pixel_is_an_error(tmp_path, value):
+    labels, guess = np.zeros((64, 64), int), np.zeros((64, 64))
+    guess[50, 50] = value
+
+    text = refused(tmp_path, labels, guess)
+
+    assert text == (
+        f"{tmp_path / 'maps/a.tif'}: prediction has class {value}, expected 0 to 2"
+        " on labelled pixels"
+    )
+
+
+def test_a_map_may_say_nothing_where_nothing_is_labelled(tmp_path):
+    labels = patches(10)
+    guess = np.where(labels == IGNORE, IGNORE, 0)
+
+    assert scored(tmp_path, labels, guess)["all"][:, 0].sum() == (labels != IGNORE).sum()
+
+
+def test_a_scene_without_any_label_counts_nothing(tmp_path):
+    found = scored(tmp_path, np.full((64, 64), IGNORE), guesses(11))
+
+    assert not found["all"].any() and not found["boundary"].any()

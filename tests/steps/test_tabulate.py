@@ -1,0 +1,338 @@
+import csv
+import html
+import json
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from pipeline_steps import tabulate
+
+TABLES = ("overall", "classes", "scenes", "strata", "depth")
+OVERALL = ["experiment", "seeds", "miou", "miou_sd", "kappa", "kappa_sd", "oa", "oa_sd"]
+NAMES = ["roof", "road"]
+EMPTY = [[0, 0], [0, 0]]
+GOOD, FAIR = [[3, 1], [0, 4]], [[2, 2], [0, 4]]
+"""OA 7/8 and 6/8; kappa 3/4 and 1/2; IoU 3/4, 4/5 and 2/4, 4/6."""
+
+
+def counted(folder, experiment, seed, scene, matrix, names=NAMES, **strata):
+    """Write the counts of one map, as ``score`` does."""
+    file = folder / experiment / f"seed-{seed}" / f"{scene}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    found = {"experiment": experiment, "seed": seed, "scene": scene, "classes": names}
+    strata = {"all": matrix} | strata
+    file.write_text(
+        json.dumps(found | {"strata": {k: np.array(m).tolist() for k, m in strata.items()}})
+    )
+    return file
+
+
+def made(folder, counts, qualities=(), digits=3):
+    tables = folder / "tables"
+    tabulate.run(counts, list(qualities), tables, tabulate.Params(digits=digits))
+    return tables
+
+
+def read(tables, name):
+    """Return the rows of a table as they stand in the CSV file."""
+    with (tables / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def one(values):
+    (row,) = values
+    return row
+
+
+@pytest.fixture
+def two_seeds(tmp_path):
+    return [counted(tmp_path, "deep", seed, "town", m) for seed, m in enumerate((GOOD, FAIR))]
+
+
+def test_every_table_comes_as_csv_markdown_latex_and_html(tmp_path, two_seeds):
+    tables = made(tmp_path, two_seeds)
+
+    expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex", "html")}
+    assert {file.name for file in tables.iterdir()} == expected
+    assert all(file.read_text(encoding="utf-8").strip() for file in tables.iterdir())
+
+
+def test_scores_are_means_over_seeds_with_the_standard_deviation_of_a_sample(tmp_path, two_seeds):
+    row = one(read(made(tmp_path, two_seeds), "overall"))
+
+    assert list(row) == OVERALL
+    assert (row["experiment"], row["seeds"]) == ("deep", "2")
+    root = math.sqrt(2)  # two values d apart have a sample's deviation of d / √2
+    expected = {
+        "oa": (13 / 16, 1 / 8 / root),
+        "kappa": (5 / 8, 1 / 4 / root),
+        "miou": ((31 / 40 + 7 / 12) / 2, (31 / 40 - 7 / 12) / root),
+    }
+    for name, (mean, sd) in expected.items():
+        assert float(row[name]) == pytest.approx(mean, abs=1e-12)
+        assert float(row[f"{name}_sd"]) == pytest.approx(sd, abs=1e-12)
+
+
+def test_the_deviation_of_three_seeds_is_a_samples_too(tmp_path):
+    matrices = [[[9, 1], [0, 0]], [[8, 2], [0, 0]], [[4, 6], [0, 0]]]
+    counts = [counted(tmp_path, "deep", seed, "a", m) for seed, m in enumerate(matrices)]
+
+    row = one(read(made(tmp_path, counts), "overall"))
+
+    assert float(row["oa"]) == pytest.approx(0.7)
+    assert float(row["oa_sd"]) == pytest.approx(math.sqrt((0.04 + 0.01 + 0.09) / 2))
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    tables = made(tmp_path, [counted(tmp_path, "deep", 0, "town", GOOD)])
+
+    row = one(read(tables, "overall"))
+    assert [row[name] for name in OVERALL if name.endswith("_sd")] == ["", "", ""]
+    assert float(row["oa"]) == 7 / 8
+    for name in ("overall", "classes", "scenes", "strata"):
+        assert "±" not in (tables / f"{name}.html").read_text(encoding="utf-8")
+        assert "pm" not in (tables / f"{name}.tex").read_text(encoding="utf-8")
+
+
+def test_counts_are_summed_over_scenes_before_any_score_is_taken(tmp_path):
+    small, large = [[1, 0], [1, 0]], [[40, 0], [20, 40]]
+    counts = [
+        counted(tmp_path, "deep", 0, "small", small),
+        counted(tmp_path, "deep", 0, "large", large),
+    ]
+
+    tables = made(tmp_path, counts)
+
+    row = one(read(tables, "overall"))
+    assert float(row["oa"]) == pytest.approx(81 / 102)
+    assert float(row["miou"]) == pytest.approx((41 / 62 + 40 / 61) / 2)
+    scenes = {row["scene"]: row for row in read(tables, "scenes")}
+    assert list(scenes) == ["small", "large"]
+    assert float(scenes["small"]["oa"]) == pytest.approx(1 / 2)
+    assert float(scenes["large"]["oa"]) == pytest.approx(80 / 100)
+
+
+def test_scenes_are_summed_within_a_seed_and_never_over_seeds(tmp_path):
+    parts = {
+        (0, "a"): [[1, 1], [0, 0]],
+        (0, "b"): [[2, 0], [0, 4]],
+        (1, "a"): FAIR,
+        (1, "b"): EMPTY,
+    }
+    counts = [counted(tmp_path, "deep", *key, matrix) for key, matrix in parts.items()]
+
+    row = one(read(made(tmp_path, counts), "overall"))
+
+    assert row["seeds"] == "2"
+    assert float(row["oa"]) == pytest.approx(13 / 16)
+    assert float(row["oa_sd"]) == pytest.approx(1 / 8 / math.sqrt(2))
+
+
+def test_scores_agree_with_scikit_learn(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["a", "b", "c", "d"]
+    truth = rng.choice(4, 3000, p=[0.5, 0.3, 0.15, 0.05])
+    counts, expected, by_class = [], [], []
+    for seed in range(3):
+        guess = np.where(rng.random(3000) < 0.4 + 0.2 * seed, truth, rng.integers(0, 4, 3000))
+        for scene, part in (("x", slice(0, 700)), ("y", slice(700, None))):
+            matrix = metrics.confusion_matrix(truth[part], guess[part], labels=range(4))
+            counts.append(counted(tmp_path, "deep", seed, scene, matrix, names))
+        expected.append(
+            {
+                "miou": metrics.jaccard_score(truth, guess, average="macro"),
+                "kappa": metrics.cohen_kappa_score(truth, guess),
+                "oa": metrics.accuracy_score(truth, guess),
+            }
+        )
+        precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, guess)
+        iou = metrics.jaccard_score(truth, guess, average=None)
+        by_class.append({"iou": iou, "f1": f1, "precision": precision, "recall": recall})
+
+    tables = made(tmp_path, counts)
+
+    row = one(read(tables, "overall"))
+    for name in ("miou", "kappa", "oa"):
+        values = pd.Series([scores[name] for scores in expected])
+        assert float(row[name]) == pytest.approx(values.mean(), rel=1e-12)
+        assert float(row[f"{name}_sd"]) == pytest.approx(values.std(), rel=1e-9)
+    for k, row in enumerate(read(tables, "classes")):
+        assert (row["class"], int(row["support"])) == (names[k], support[k])
+        for name in ("iou", "f1", "precision", "recall"):
+            values = pd.Series([scores[name][k] for scores in by_class])
+            assert float(row[name]) == pytest.approx(values.mean(), rel=1e-12)
+            assert float(row[f"{name}_sd"]) == pytest.approx(values.std(), rel=1e-9)
+
+
+def test_classes_have_a_row_each_for_every_experiment(tmp_path, two_seeds):
+    counts = [*two_seeds, counted(tmp_path, "bare", 0, "town", FAIR)]
+
+    rows = read(made(tmp_path, counts), "classes")
+
+    scores = ("iou", "f1", "precision", "recall")
+    pairs = [column for score in scores for column in (score, f"{score}_sd")]
+    assert list(rows[0]) == ["experiment", "class", *pairs, "support"]
+    assert [(row["experiment"], row["class"]) for row in rows] == [
+        ("deep", "roof"),
+        ("deep", "road"),
+        ("bare", "roof"),
+        ("bare", "road"),
+    ]
+    assert float(rows[0]["iou"]) == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert float(rows[0]["recall"]) == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert float(rows[0]["precision"]) == 1
+    assert float(rows[3]["precision"]) == pytest.approx(4 / 6)
+    assert [row["support"] for row in rows] == ["4"] * 4
+
+
+def test_a_class_that_is_nowhere_is_left_out_and_shown_as_nothing(tmp_path):
+    matrix = [[3, 1, 0], [0, 4, 0], [0, 0, 0]]
+    tables = made(tmp_path, [counted(tmp_path, "deep", 0, "a", matrix, ["a", "b", "gone"])])
+
+    row = read(tables, "classes")[2]
+    assert (row["class"], row["iou"], row["recall"], row["support"]) == ("gone", "", "", "0")
+    assert float(one(read(tables, "overall"))["miou"]) == pytest.approx((3 / 4 + 4 / 5) / 2)
+    assert "nan" not in (tables / "classes.html").read_text(encoding="utf-8").lower()
+
+
+def test_experiments_keep_the_order_of_their_counts(tmp_path):
+    names = ["zebra", "ape", "mule"]
+    counts = [counted(tmp_path, name, 0, scene, GOOD) for name in names for scene in ("b", "a")]
+
+    tables = made(tmp_path, counts)
+
+    assert [row["experiment"] for row in read(tables, "overall")] == names
+    assert [(row["scene"], row["experiment"]) for row in read(tables, "scenes")] == [
+        (scene, name) for scene in ("b", "a") for name in names
+    ]
+    text = (tables / "overall.md").read_text(encoding="utf-8")
+    assert text.index("zebra") < text.index("ape") < text.index("mule")
+
+
+def test_strata_have_their_own_scores_and_tell_how_many_pixels_they_are(tmp_path):
+    counts = [
+        counted(tmp_path, name, seed, scene, matrix, boundary=[[0, 1], [0, 1]])
+        for name in ("deep", "bare")
+        for seed, matrix in enumerate((GOOD, FAIR))
+        for scene in ("a", "b")
+    ]
+
+    rows = read(made(tmp_path, counts), "strata")
+
+    assert list(rows[0]) == ["stratum", *OVERALL, "pixels"]
+    assert [(row["stratum"], row["experiment"], row["pixels"]) for row in rows] == [
+        ("all", "deep", "16"),
+        ("all", "bare", "16"),
+        ("boundary", "deep", "4"),
+        ("boundary", "bare", "4"),
+    ]
+    assert float(rows[0]["oa"]) == pytest.approx(13 / 16)
+    assert (float(rows[2]["oa"]), float(rows[2]["oa_sd"])) == (0.5, 0)
+
+
+def test_a_stratum_without_pixels_is_shown_as_nothing(tmp_path):
+    counts = [counted(tmp_path, "deep", 0, "a", GOOD, boundary=EMPTY)]
+
+    tables = made(tmp_path, counts)
+
+    row = read(tables, "strata")[1]
+    assert (row["miou"], row["kappa"], row["oa"], row["pixels"]) == ("", "", "", "0")
+    assert "nan" not in (tables / "strata.md").read_text(encoding="utf-8").lower()
+
+
+def test_depth_is_a_mean_over_the_rasters_that_have_a_measure(tmp_path):
+    measures = ("seam", "disagreement", "spearman", "aligned_mae_m", "constant_mae_m", "auc_tall")
+    rasters = [dict.fromkeys(measures, 1.0), dict.fromkeys(measures, 0.5) | {"spearman": None}]
+    blind = [dict.fromkeys(measures) | {"seam": 2.0}]
+    files = []
+    for scene, found in (("town", rasters), ("new", blind)):
+        files.append(tmp_path / f"{scene}.json")
+        files[-1].write_text(json.dumps({"teacher": "net", "scene": scene, "rasters": found}))
+
+    tables = made(tmp_path, [counted(tmp_path, "deep", 0, "a", GOOD)], files)
+
+    town, new = read(tables, "depth")
+    assert list(town) == ["teacher", "scene", *measures]
+    assert (town["teacher"], town["scene"]) == ("net", "town")
+    assert (float(town["seam"]), float(town["spearman"])) == (0.75, 1)
+    assert (float(new["seam"]), new["spearman"], new["auc_tall"]) == (2, "", "")
+
+
+def test_a_study_without_depth_has_an_empty_table_of_depth(tmp_path, two_seeds):
+    tables = made(tmp_path, two_seeds)
+
+    assert read(tables, "depth") == []
+    assert "spearman" in (tables / "depth.html").read_text(encoding="utf-8")
+
+
+def test_a_mean_and_its_deviation_are_joined_and_rounded_for_people(tmp_path, two_seeds):
+    tables = made(tmp_path, two_seeds, digits=4)
+
+    text = {kind: (tables / f"overall.{kind}").read_text() for kind in ("md", "tex", "html", "csv")}
+    assert "| 0.8125 ± 0.0884 |" in text["md"]
+    assert "<td>0.8125 ± 0.0884</td>" in text["html"]
+    assert r"0.8125 $\pm$ 0.0884" in text["tex"]
+    assert "0.0883883476483" in text["csv"]
+    for kind in ("md", "tex", "html"):
+        assert "_sd" not in text[kind] and r"\_sd" not in text[kind]
+
+
+def test_html_and_latex_keep_as_many_digits_as_asked(tmp_path):
+    counts = [counted(tmp_path, "deep", 0, "a", [[1, 1], [1, 1]])]
+
+    tables = made(tmp_path, counts, digits=6)
+
+    assert "<td>0.500000</td>" in (tables / "overall.html").read_text()
+    assert "& 0.500000 " in (tables / "overall.tex").read_text()
+
+
+def test_the_note_tells_how_it_was_counted_and_what_a_constant_map_would_score(tmp_path):
+    counts = [
+        counted(tmp_path, "deep", 0, "a", [[3, 1], [0, 4]]),
+        counted(tmp_path, "deep", 0, "b", [[0, 0], [6, 6]]),
+    ]
+
+    tables = made(tmp_path, counts)
+
+    note = (tables / "overall.md").read_text(encoding="utf-8").rpartition("\n\n")[2]
+    assert "summed over all test scenes" in note
+    assert "± is the standard deviation over seeds" in note
+    assert "Predicting 'road' everywhere: mIoU 0.400, OA 0.800." in note
+
+
+ODD = ["a_b & 50 % of $x^2$", "<b>wild</b> {#}~\\", "“Grün”, 'é'"]
+
+
+def test_odd_class_names_are_escaped(tmp_path):
+    counts = [counted(tmp_path, "deep", 0, "a", np.eye(3, dtype=int), ODD)]
+
+    tables = made(tmp_path, counts)
+
+    assert [row["class"] for row in read(tables, "classes")] == ODD
+    page = (tables / "classes.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert re.findall(r"<td>deep</td>\s*<td>(.*?)</td>", page) == [
+        html.escape(name, quote=False) for name in ODD
+    ]
+    tex = (tables / "classes.tex").read_text(encoding="utf-8")
+    assert r"a\_b \& 50 \% of \$x\textasciicircum 2\$ & 1.000" in tex
+    assert r"\{\#\}\textasciitilde \textbackslash" in tex
+    assert "“Grün”" in (tables / "classes.md").read_text(encoding="utf-8")
+
+
+def test_experiments_and_columns_with_underscores_are_escaped_in_latex(tmp_path):
+    tables = made(tmp_path, [counted(tmp_path, "deep_seg", 0, "a_b", GOOD)])
+
+    assert r"a\_b & deep\_seg & 1 &" in (tables / "scenes.tex").read_text()
+    assert r"aligned\_mae\_m" in (tables / "depth.tex").read_text()
+
+
+def test_the_same_counts_give_the_same_bytes(tmp_path, two_seeds):
+    first = {file.name: file.read_bytes() for file in made(tmp_path, two_seeds).iterdir()}
+    again = {file.name: file.read_bytes() for file in made(tmp_path, two_seeds).iterdir()}
+
+    assert first == again

@@ -1,0 +1,152 @@
+"""Bad input ends in one line and a status; what is finished stays; a killed run goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from pipeline_steps.rasters.raster import Grid, write_raster
+from tests.data.studies import (
+    TINY_ROWS,
+    command,
+    environment,
+    row,
+    snakemake,
+    tiny_study,
+    write_study,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def write_scene(folder, labels=None):
+    """Write a scene of 64 pixels whose labels hold all seven classes."""
+    folder.mkdir(parents=True)
+    size, rng = 64, np.random.default_rng(0)
+    grid = Grid(size, size, "EPSG:32632", (0.5, 0, 400000, 0, -0.5, 5000000))
+    if labels is None:
+        labels = rng.integers(0, 7, (size, size)).astype(np.uint8)
+    write_raster(folder / "image.tif", rng.integers(0, 256, (3, size, size)).astype(np.uint8), grid)
+    write_raster(
+        folder / "labels.tif",
+        labels[None],
+        Grid(*labels.shape, grid.crs, grid.transform),
+    )
+    heights = rng.uniform(0, 9, (1, size, size)).astype(np.float32)
+    write_raster(folder / "elevation.tif", heights, grid)
+
+
+def real_study(folder, rows=("good", "bad"), **sections):
+    """Write a study of scenes that lie on the disk, and return its file."""
+    config = tiny_study() | {"data_root": "data"} | sections
+    del config["synthesize"]
+    splits = ("train", "test")
+    return write_study(folder, config, [row(name, s) for name, s in zip(rows, splits, strict=True)])
+
+
+def ended(source, study, *more):
+    """Return the last lines that name an error, of a run that must fail."""
+    done = snakemake(source, study, *more)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines, done.stderr
+    return lines
+
+
+def test_a_truncated_image_ends_its_scene_and_the_other_stays(tmp_path, source):
+    for name in ("good", "bad"):
+        write_scene(tmp_path / "data" / name)
+    image = tmp_path / "data" / "bad" / "image.tif"
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    study = real_study(tmp_path)
+
+    lines = ended(source, study, "--keep-going", "--until", "tile")
+
+    assert "data/bad/image.tif: cannot be read" in lines[-1]
+    assert (tmp_path / "results" / "tile" / "good" / "manifest.json").is_file()
+    assert not (tmp_path / "results" / "tile" / "bad" / "manifest.json").exists()
+    assert not list((tmp_path / "results").rglob("*.partial"))
+
+
+def test_check_ends_the_run_before_any_work_with_every_error_in_its_log(tmp_path, source):
+    write_scene(tmp_path / "data" / "good")
+    write_scene(tmp_path / "data" / "bad", labels=np.full((32, 64), 77, np.uint8))
+    study = real_study(tmp_path)
+
+    lines = ended(source, study)
+
+    assert "data/bad/labels.tif: is 64x32 pixels, expected 64x64" in lines[-1]
+    assert "labels.tif: has label values 77" in (tmp_path / "logs" / "check.log").read_text()
+    assert not (tmp_path / "results" / "tile").exists()
+
+
+def test_a_model_folder_without_weights_is_named(tmp_path, source):
+    for name in ("good", "bad"):
+        write_scene(tmp_path / "data" / name)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    models = {"tiny-depth-anything": {"source": "model"}}
+    study = real_study(tmp_path, fetch={"models": models})
+
+    lines = ended(source, study)
+
+    assert any("model: has no model.safetensors, expected" in line for line in lines)
+    assert not (tmp_path / "results" / "fetch").exists() or not list(
+        (tmp_path / "results" / "fetch").rglob("*.json")
+    )
+
+
+@pytest.mark.parametrize(
+    "rows, sections, words",
+    [
+        (["good", "good"], {}, ["scenes.tsv:3", "'good'", "expected each name once"]),
+        (["good", "a; touch harm"], {}, ["scenes.tsv:3", "'a; touch harm'", "expected letters"]),
+        (["good", "$(touch harm)"], {}, ["scenes.tsv:3", "'$(touch harm)'", "expected letters"]),
+        (["good", "gone"], {}, ["scenes.tsv:3", "data/gone/image.tif", "expected a file"]),
+        (
+            ["good", "good"],
+            {"predict": {"windw": 3}},
+            ["study.yaml", "predict.windw", "expected one"],
+        ),
+    ],
+)
+def test_a_bad_study_ends_before_any_job(tmp_path, source, rows, sections, words):
+    write_scene(tmp_path / "data" / "good")
+    study = real_study(tmp_path, rows, **sections)
+
+    lines = ended(source, study)
+
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in words)
+    assert not (tmp_path / "results").exists()
+    assert not list(tmp_path.rglob("harm"))
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_tables(tmp_path, source, finished):
+    study = write_study(tmp_path / "killed", tiny_study(), TINY_ROWS)
+    lock = tmp_path / "killed" / "results" / ".running"
+    alone = [sys.executable, "-m", "pipeline_steps.study.alone", str(lock)]
+    again = [*alone, *command(source, study, "--nolock", "--rerun-incomplete", "--quiet")]
+    settings = {"cwd": source, "env": environment(), "stderr": subprocess.DEVNULL}
+    for seconds in (9, 14, 19):
+        run = subprocess.Popen(again, start_new_session=True, **settings)
+        time.sleep(seconds)
+        assert run.poll() is None, "ended before it could be killed"
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+    assert subprocess.run(again, check=False, **settings).returncode == 0
+
+    for table in ("overall", "classes", "scenes", "strata", "depth"):
+        path = f"results/tabulate/{table}.csv"
+        assert (study.parent / path).read_bytes() == (finished / path).read_bytes()
+    maps = "results/predict/depthseg/seed-0/harbour/classes.tif"
+    assert (study.parent / maps).read_bytes() == (finished / maps).read_bytes()
+    manifest = "results/train/depthseg/seed-0/manifest.json"
+    one, other = (json.loads((f / manifest).read_text()) for f in (study.parent, finished))
+    assert one["made"]["model"] == other["made"]["model"]
