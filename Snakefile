@@ -31,14 +31,6 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        report="results/report/index.html",
+        report="results/report/index.html" if study.split("test") else [],
         new=maps(study.split("val", "predict")),
     localrule: True
-
-
-onsuccess:
-    show_results()
-
-
-onerror:
-    show_errors()

@@ -56,16 +56,10 @@ def run(
         loss = relative_height_loss(guess, truth, batch["known"], params.gradient_weight)
         return {"loss": loss}
 
-    history = fit(
-        teacher,
-        adamw(teacher, params.lr, 0.01),
-        cosine(params.steps),
-        loss_of,
-        track(data, params.steps, "adapt", "steps"),
-        device,
-        clip=1.0,
-        report_every=max(1, params.steps // 20),
-    )
+    optimiser, steps = adamw(teacher, params.lr, 0.01), params.steps
+    work = track(data, steps, "adapt", "steps")
+    every = max(1, steps // 20)
+    history = fit(teacher, optimiser, cosine(steps), loss_of, work, device, 1.0, every)
     _save(teacher, config, weights)
     write_manifest(
         manifest,

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.store import Scene, open_array
+from pipeline_steps.rasters.windows import Window
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.manifest import read_manifest, write_text
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 NO_CLASS = (238, 238, 238)
 MOST_COLUMNS = 6
+BAND = 64
+"""Sampled rows that are read at a time."""
 
 
 def run(
@@ -54,7 +57,7 @@ def run(
             fields = [d for d in depths if d.parent.name == scene.name]
             guesses = [m for m in maps if m.parent.name == scene.name]
             figure = _scene_figure(scene, fields, guesses, looks, params)
-            figure.savefig(partial / f"{scene.name}.png", dpi=params.dpi)
+            figure.savefig(partial / f"scene_{scene.name}.png", dpi=params.dpi)
         _curves(histories).savefig(partial / "learning_curves.png", dpi=params.dpi)
         _bars(tables).savefig(partial / "overall.png", dpi=params.dpi)
         write_text(page, _page(sorted(partial.glob("*.png")), tables, template))
@@ -88,16 +91,24 @@ def _scene_figure(
         axis.set_title(title, fontsize=10)
     figure.suptitle(scene.name, fontsize=11, parse_math=False)
     patches = [Patch(color=look.color, label=look.name) for look in looks]
-    legend = figure.legend(handles=patches, loc="outside lower center", ncols=7, frameon=False)
+    # about nine letters to the inch, beside a patch as wide as six
+    entries = int(3 * columns * 9 / (6 + max(len(look.name) for look in looks)))
+    place = {"loc": "outside lower center", "ncols": max(1, entries), "frameon": False}
+    legend = figure.legend(handles=patches, **place)
     for text in legend.get_texts():
         text.set_parse_math(False)
     return figure
 
 
 def _sampled(file: Path, step: int, looks: list[ClassLook]) -> np.ndarray:
+    """Return every ``step``-th pixel, the same ones that are taken of the labels."""
     with raster.opened(file) as source:
-        shape = (-(-source.height // step), -(-source.width // step))
-        return _coloured(source.read(1, out_shape=shape), looks)
+        height, width, band = source.height, source.width, BAND * step
+        sampled = [
+            raster.read(source, Window(y, 0, min(band, height - y), width), 1)[::step, ::step]
+            for y in range(0, height, band)
+        ]
+    return _coloured(np.concatenate(sampled), looks)
 
 
 def _coloured(indices: np.ndarray, looks: list[ClassLook]) -> np.ndarray:
@@ -124,7 +135,8 @@ def _curves(histories: list[Path]) -> Figure:
 
 
 def _bars(tables: list[Path]) -> Figure:
-    overall = pd.read_csv(next(t for t in tables if t.stem == "overall"))
+    path = next(t for t in tables if t.stem == "overall")
+    overall = pd.read_csv(path, dtype={"experiment": str}, keep_default_na=False, na_values=[""])
     figure = Figure(figsize=(9, 0.5 * len(overall) + 1.2), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     for axis, score in zip(axes, ("miou", "kappa", "oa"), strict=True):
@@ -143,7 +155,8 @@ def _page(pictures: list[Path], tables: list[Path], layout: Path) -> str:
     return template.render(
         note=note.rpartition("\n\n")[2].strip(),
         figures=[
-            {"name": p.stem, "data": base64.b64encode(p.read_bytes()).decode()} for p in pictures
+            {"name": p.stem.replace("_", " "), "data": base64.b64encode(p.read_bytes()).decode()}
+            for p in pictures
         ],
         tables=[
             {"name": t.stem, "html": Markup(t.with_suffix(".html").read_text())} for t in tables

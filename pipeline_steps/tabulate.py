@@ -20,7 +20,8 @@ PER_CLASS = ("iou", "f1", "precision", "recall")
 POLICY = (
     "Counts are summed over all test scenes before any score is taken; ± is the standard deviation"
     " over seeds. Ignored pixels count nowhere. A class that is neither in the labels nor in the"
-    " map is left out of the mean; one that is only in the map counts 0."
+    " map is left out of the mean; one that is only in the map counts 0. A score that one of the"
+    " seeds does not have, such as the precision of a class that it never predicts, is left empty."
 )
 
 
@@ -132,7 +133,9 @@ def _majority(found: list[dict[str, Any]]) -> str:
 def _write(path: Path, table: pd.DataFrame, note: str, digits: int) -> None:
     shown = _readable(table, digits)
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
-    write_text(path.with_suffix(".md"), f"{shown.to_markdown(index=False)}\n\n{note}\n")
+    words = shown.map(lambda word: word.replace("|", "\\|").replace("<", "&lt;"))
+    markdown = words.to_markdown(index=False, disable_numparse=True)
+    write_text(path.with_suffix(".md"), f"{markdown}\n\n{note}\n")
     write_text(path.with_suffix(".html"), shown.to_html(index=False, border=0) + "\n")
     latex = (
         shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)

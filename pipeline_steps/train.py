@@ -1,10 +1,12 @@
 """Train one experiment with one seed; the last checkpoint counts."""
 
 import logging
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -54,20 +56,9 @@ def run(
     network = network.to(device, memory_format=torch.channels_last)
     _log_size(network)
     objective = _Objective(network, params, frequencies, device)
-    crops = _crops(scenes, depths, params, seed, params.steps)
-    data = batches(crops, params.batch, params.workers, device.type == "cuda")
     held_out = [Scene(path, read_manifest(path)) for path in validation]
-    losses = fit(
-        network,
-        adamw(network, params.lr, params.weight_decay),
-        polynomial(params.steps, params.warmup, params.power),
-        objective,
-        track(data, params.steps, "train", "steps"),
-        device,
-        params.clip,
-        params.report_every,
-        _validation(held_out, validation_depths, objective, params),
-    )
+    watch = _validation(held_out, validation_depths, objective, params)
+    losses = _learn(objective, _crops(scenes, depths, params, seed, params.steps), watch)
     with publishing(model, history) as partials:
         state = network.to("cpu", memory_format=torch.contiguous_format).state_dict()
         save_file({key: value.contiguous() for key, value in state.items()}, partials[0])
@@ -77,7 +68,10 @@ def run(
         "pipeline_steps.train",
         f"pipeline_steps.models.{params.network.model}",
         params=params,
-        made_from={str(i): path for i, path in enumerate([*tiles, *depths])}
+        made_from={
+            str(i): path
+            for i, path in enumerate([*tiles, *depths, *validation, *validation_depths])
+        }
         | ({"encoder": encoder} if encoder else {}),
         made={"model": model, "history": history},
         seed=seed,
@@ -110,6 +104,24 @@ class _Objective:
         depth = ssim_loss(said.depth, batch["target"], batch["known"])
         loss = classes + params.depth_weight * depth
         return {"loss": loss, "cross_entropy": classes, "ssim_loss": depth}
+
+
+def _learn(
+    objective: _Objective, crops: Crops, watch: Callable[[], dict[str, float]]
+) -> pd.DataFrame:
+    params, network, device = objective.params, objective.network, objective.device
+    data = batches(crops, params.batch, params.workers, device.type == "cuda")
+    return fit(
+        network,
+        adamw(network, params.lr, params.weight_decay),
+        polynomial(params.steps, params.warmup, params.power),
+        objective,
+        track(data, params.steps, "train", "steps"),
+        device,
+        params.clip,
+        params.report_every,
+        watch,
+    )
 
 
 def _network(params: Params, classes: int, encoder: Path | None) -> nn.Module:
@@ -146,7 +158,7 @@ def _crops(scenes: list[Scene], depths: list[Path], params: Params, seed: int, s
 
 def _validation(
     scenes: list[Scene], depths: list[Path], objective: _Objective, params: Params
-) -> callable:
+) -> Callable[[], dict[str, float]]:
     """Return a function that gives the mean losses over fixed crops, or nothing without scenes."""
     if not scenes:
         return dict

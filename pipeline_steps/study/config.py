@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline_steps.study.classes import ClassSpec
-from pipeline_steps.study.errors import StudyError, in_one_line
+from pipeline_steps.study.errors import StudyError, in_one_line, key_of
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.check import Params as Check
@@ -150,7 +150,8 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     try:
         study = Study.model_validate_json(json.dumps(config, default=str))
     except ValidationError as error:
-        raise StudyError(f"{where}: {in_one_line(error)}") from None
+        place = _file_with(key_of(error), files) or where
+        raise StudyError(f"{place}: {in_one_line(error)}") from None
     trainings = {name: _training(study, name, config, where) for name in study.experiments}
     table = _beside_its_file(study.scenes, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
@@ -188,11 +189,23 @@ def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _file_with(key: list[str], files: list[str]) -> str | None:
+    """Return the last of ``files`` that states ``key``, or of its sections the innermost."""
+    for length in range(len(key), 0, -1):
+        for file in reversed(files):
+            inside = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            for name in key[:length]:
+                inside = inside.get(name, file) if isinstance(inside, dict) else file
+            if inside is not file:
+                return file
+    return None
+
+
 def _beside_its_file(scenes: str, files: list[str]) -> str:
     """Return the table's path: relative to the last study file that names it."""
     for file in reversed(files):
-        named = (yaml.safe_load(Path(file).read_text()) or {}).get("scenes")
-        if named == scenes:
+        stated = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        if stated.get("scenes") == scenes:
             return os.path.join(os.path.dirname(file), scenes)
     return scenes
 
@@ -208,7 +221,8 @@ def _teachers_exist(loaded: Loaded, where: str) -> None:
     for name, base in adapted.items():
         if base not in models:
             raise StudyError(
-                f"{where}: adapt.teachers.{name} is {base!r}, expected one of fetch.models"
+                f"{where}: adapt.teachers.{name} is {base!r}, expected one of fetch.models:"
+                f" {', '.join(models) or 'there is none'}"
             )
     for name, training in loaded.trainings.items():
         if training.network.prompter and training.teacher not in known:

@@ -1,7 +1,12 @@
 """Say in one line what is wrong with a study, and where."""
 
+import re
+
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
+PYDANTIC = re.compile(r"constrained-\w+|tuple\[.*\]|list\[.*\]|function-.*|int|str|\[key\]")
+"""Names of alternatives, which pydantic puts between the keys of a study."""
 
 
 class StudyError(ValueError):
@@ -11,10 +16,15 @@ class StudyError(ValueError):
 def in_one_line(error: ValidationError, under: str = "") -> str:
     """Return the first trouble of ``error`` as "key is value, expected …"."""
     first, more = error.errors()[0], error.error_count() - 1
-    key = ".".join(
-        [*under.split("."), *map(str, first["loc"])] if under else map(str, first["loc"])
-    )
-    return _sentence(key or "it", first) + (f" (and {more} more)" if more else "")
+    key = ".".join([*under.split("."), *key_of(error)] if under else key_of(error))
+    text = _sentence(key, first) + (f" (and {more} more)" if more else "")
+    return " ".join(text.split())
+
+
+def key_of(error: ValidationError) -> list[str]:
+    """Return the names that lead to the first trouble, without those pydantic adds of its own."""
+    names = map(str, error.errors()[0]["loc"])
+    return [name for name in names if not PYDANTIC.fullmatch(name)]
 
 
 def _sentence(key: str, trouble: ErrorDetails) -> str:
@@ -23,10 +33,17 @@ def _sentence(key: str, trouble: ErrorDetails) -> str:
     if trouble["type"] == "missing":
         return f"{key} is missing, expected a value"
     if trouble["type"] == "value_error":
-        return f"{key}: {trouble['msg'].removeprefix('Value error, ')}"
+        return f"{key}: {trouble['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     if trouble["type"] == "json_invalid":
-        return f"{key} is not JSON ({trouble['ctx']['error']}), expected JSON"
-    text = trouble["msg"].replace("Input should be ", "").removeprefix("a valid ")
-    value = str(trouble["input"])
-    shown = value if len(value) <= 60 else value[:57] + "..."
-    return f"{key} is {shown!r}, expected {text}"
+        return f"it is not JSON ({trouble['ctx']['error']}), expected JSON"
+    text = re.sub(r"^\w+ should (be )?(a valid )?", "", trouble["msg"])
+    value = trouble["input"]
+    shown = "null" if value is None else repr(str(value))
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}...'"
+    return f"{key or 'it'} is {shown}, expected {text}{_hint(value)}"
+
+
+def _hint(value: object) -> str:
+    """Say how YAML wants a number with an exponent: it takes ``1e-4`` for a word."""
+    found = isinstance(value, str) and re.fullmatch(r"([-+]?\d+)(e[-+]?\d+)", value, re.IGNORECASE)
+    return f"; YAML reads a number in {found[1]}.0{found[2]}" if found else ""

@@ -138,7 +138,7 @@ def drawn(tmp_path_factory):
 def test_there_is_a_figure_for_every_test_scene_and_two_of_all(drawn):
     _, figures = drawn
 
-    expected = {"harbour.png", "market.png", "learning_curves.png", "overall.png"}
+    expected = {"scene_harbour.png", "scene_market.png", "learning_curves.png", "overall.png"}
     assert {file.name for file in figures.iterdir()} == expected
     for file in figures.iterdir():
         with Image.open(file) as picture:
@@ -198,7 +198,7 @@ def test_the_page_shows_the_tables_and_the_note(drawn):
 
 def test_a_scenes_figure_shows_labels_and_maps_in_the_classes_colours(drawn):
     _, figures = drawn
-    roof, road, tree = (pixels(figures / "harbour.png", look.rgb) for look in LOOKS)
+    roof, road, tree = (pixels(figures / "scene_harbour.png", look.rgb) for look in LOOKS)
 
     # half of the labels and half of the map of `deep` each; the whole map of `bare`
     assert min(roof, road, tree) > PANEL
@@ -207,7 +207,7 @@ def test_a_scenes_figure_shows_labels_and_maps_in_the_classes_colours(drawn):
 
 
 def test_colours_are_never_blended(drawn):
-    with Image.open(drawn[1] / "harbour.png") as picture:
+    with Image.open(drawn[1] / "scene_harbour.png") as picture:
         red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB"), int), -1, 0)
 
     # between roof (200, 30, 30) and road (30, 30, 200) there is nothing
@@ -218,15 +218,15 @@ def test_colours_are_never_blended(drawn):
 def test_a_class_that_is_nowhere_has_its_colour_in_the_legend_alone(drawn):
     _, figures = drawn
 
-    assert 0 < pixels(figures / "market.png", LOOKS[1].rgb) < PANEL / 5
-    assert pixels(figures / "market.png", LOOKS[0].rgb) > PANEL
+    assert 0 < pixels(figures / "scene_market.png", LOOKS[1].rgb) < PANEL / 5
+    assert pixels(figures / "scene_market.png", LOOKS[0].rgb) > PANEL
 
 
 def test_a_scene_of_many_images_is_shown_by_its_first(drawn):
     _, figures = drawn
 
-    assert pixels(figures / "market.png", LOOKS[2].rgb) < PANEL / 5
-    assert pixels(figures / "market.png", LOOKS[0].rgb) > 3 * PANEL
+    assert pixels(figures / "scene_market.png", LOOKS[2].rgb) < PANEL / 5
+    assert pixels(figures / "scene_market.png", LOOKS[0].rgb) > 3 * PANEL
 
 
 def test_every_scene_shows_its_own_image_and_depth(drawn):
@@ -237,7 +237,10 @@ def test_every_scene_shows_its_own_image_and_depth(drawn):
     }
     for name, colours in shown.items():
         for colour, is_there in colours.items():
-            assert (pixels(figures / f"{name}.png", colour) > PANEL) == is_there, (name, colour)
+            assert (pixels(figures / f"scene_{name}.png", colour) > PANEL) == is_there, (
+                name,
+                colour,
+            )
 
 
 def test_what_has_no_class_is_grey(results):
@@ -246,8 +249,8 @@ def test_what_has_no_class_is_grey(results):
 
     _, figures = results.report()
 
-    grey = pixels(figures / "town.png", report.NO_CLASS)
-    assert grey == pytest.approx(3 * pixels(figures / "town.png", LOOKS[0].rgb), rel=0.1)
+    grey = pixels(figures / "scene_town.png", report.NO_CLASS)
+    assert grey == pytest.approx(3 * pixels(figures / "scene_town.png", LOOKS[0].rgb), rel=0.1)
     assert grey > PANEL
 
 
@@ -260,7 +263,7 @@ def test_a_large_scene_is_sampled_down_and_keeps_its_colours(results):
     _, figures = results.report(panel_px=64)
 
     for name in ("even", "odd"):
-        roof, road = (pixels(figures / f"{name}.png", look.rgb) for look in LOOKS[:2])
+        roof, road = (pixels(figures / f"scene_{name}.png", look.rgb) for look in LOOKS[:2])
         assert roof > PANEL
         assert roof == pytest.approx(road, rel=0.2)
 
@@ -279,7 +282,7 @@ def test_odd_class_names_neither_break_the_figures_nor_enter_the_page(tmp_path):
     found = parsed(page)
     assert "script" not in found.tags
     assert all(name in found.text for name in ODD)
-    assert pixels(figures / "town.png", looks[0].rgb) > PANEL
+    assert pixels(figures / "scene_town.png", looks[0].rgb) > PANEL
     assert "Predicting '<script>" in found.text  # the note
 
 
@@ -316,7 +319,7 @@ def test_a_report_again_has_the_same_bytes_and_replaces_the_last(results):
     results.report()
 
     assert page.read_bytes() == before
-    names = {"town.png", "learning_curves.png", "overall.png"}
+    names = {"scene_town.png", "learning_curves.png", "overall.png"}
     assert {file.name for file in figures.iterdir()} == names
 
 

@@ -11,6 +11,7 @@ sys.path.insert(0, workflow.basedir)
 shell.prefix(f"export HF_HUB_OFFLINE=1 PYTHONPATH={workflow.basedir!r}; ")
 
 from pipeline_steps.study.config import ELEVATION, load
+from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
 
@@ -37,9 +38,7 @@ def one_of(names):
 wildcard_constraints:
     scene=one_of(study.scenes),
     experiment=one_of(study.trainings),
-    teacher=one_of(
-        [ELEVATION, *study.config.adapt.teachers, *study.config.fetch.models]
-    ),
+    teacher=one_of([ELEVATION, *study.config.adapt.teachers, *study.config.fetch.models]),
     model=one_of(study.config.fetch.models),
     seed=r"\d+",
 
@@ -70,12 +69,7 @@ def network_code(step):
 
 def every_file(*kinds):
     """The table's files of some kinds, of every scene."""
-    return [
-        f
-        for scene in study.scenes.values()
-        for kind in kinds
-        for f in getattr(scene, kind)
-    ]
+    return [f for scene in study.scenes.values() for kind in kinds for f in getattr(scene, kind)]
 
 
 def files_of(kind):
@@ -97,9 +91,7 @@ def taught_scenes():
 
 
 def depths(teacher, scenes):
-    return expand(
-        "results/depth/{teacher}/{scene}/manifest.json", teacher=teacher, scene=scenes
-    )
+    return expand("results/depth/{teacher}/{scene}/manifest.json", teacher=teacher, scene=scenes)
 
 
 def teacher_of(wildcards):
@@ -120,11 +112,7 @@ def depths_of(*splits):
 
     def inputs(wildcards):
         training = study.trainings[wildcards.experiment]
-        return (
-            depths(training.teacher, study.split(*splits))
-            if training.network.prompter
-            else []
-        )
+        return depths(training.teacher, study.split(*splits)) if training.network.prompter else []
 
     return inputs
 
@@ -160,9 +148,7 @@ def per_training(pattern):
     return [
         path
         for name, experiment in study.config.experiments.items()
-        for path in expand(
-            pattern, experiment=name, seed=experiment.seeds, allow_missing=True
-        )
+        for path in expand(pattern, experiment=name, seed=experiment.seeds, allow_missing=True)
     ]
 
 
@@ -170,27 +156,13 @@ def local_files_of_model(wildcards):
     """The files of a model that lies in a folder, so that exchanging them is seen."""
     folder = study.config.fetch.models[wildcards.model].source or ""
     return (
-        [f"{folder}/{name}" for name in sorted(os.listdir(folder))]
-        if os.path.isdir(folder)
-        else []
+        [f"{folder}/{name}" for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
     )
 
 
-def show_errors():
-    """Repeat what failed jobs said, where it is read: below all else."""
-    for root, _, files in os.walk("logs"):
-        for file in (os.path.join(root, name) for name in files):
-            if os.path.getmtime(file) >= STARTED:
-                said = open(file, encoding="utf-8", errors="replace").read().splitlines()
-                if said and said[-1].startswith("error: "):
-                    print(f"{said[-1]} ({file})", file=sys.stderr)
+onsuccess:
+    say_results("results")
 
 
-def show_results():
-    """Say where the results are, and print the table that people wait for."""
-    table = "results/tabulate/overall.md"
-    if os.path.isfile(table):
-        print(open(table, encoding="utf-8").read(), file=sys.stderr)
-        print(
-            f"report: {os.path.abspath('results/report/index.html')}", file=sys.stderr
-        )
+onerror:
+    say_errors("logs", STARTED)

@@ -22,9 +22,7 @@ rule depth:
     params:
         step=params_for("depth"),
         code=fingerprint("pipeline_steps.depth"),
-        teacher=lambda wildcards, input: (
-            ["--teacher", input.teacher] if input.teacher else []
-        ),
+        teacher=lambda wildcards, input: (["--teacher", input.teacher] if input.teacher else []),
     shell:
         "python -m pipeline_steps.depth {params.teacher:q} --tile {input.tile:q}"
         " --store {output.store:q} --quality {output.quality:q}"

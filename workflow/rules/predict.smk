@@ -13,9 +13,7 @@ rule predict:
     benchmark:
         "benchmarks/predict/{experiment}/seed-{seed}/{scene}.tsv"
     wildcard_constraints:
-        scene=one_of(
-            name for name, scene in study.scenes.items() if not scene.is_folder
-        ),
+        scene=one_of(name for name, scene in study.scenes.items() if not scene.is_folder),
     conda:
         "../../envs/steps.yaml"
     threads: 2
@@ -37,8 +35,6 @@ rule predict:
 use rule predict as predict_folder with:
     output:
         classes=directory("results/predict/{experiment}/seed-{seed}/{scene}/classes"),
-        confidence=directory(
-            "results/predict/{experiment}/seed-{seed}/{scene}/confidence"
-        ),
+        confidence=directory("results/predict/{experiment}/seed-{seed}/{scene}/confidence"),
     wildcard_constraints:
         scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),

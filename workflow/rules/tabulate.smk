@@ -18,9 +18,7 @@ rule tabulate:
             caption="../report/tables.rst",
             category="Tables",
         ),
-        expand(
-            "results/tabulate/{table}.{kind}", table=TABLES, kind=("csv", "md", "tex")
-        ),
+        expand("results/tabulate/{table}.{kind}", table=TABLES, kind=("csv", "md", "tex")),
     log:
         "logs/tabulate.log",
     benchmark:

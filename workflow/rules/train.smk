@@ -24,9 +24,7 @@ rule train:
     params:
         step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
         code=network_code("train"),
-        encoder=lambda wildcards, input: (
-            ["--encoder", input.encoder] if input.encoder else []
-        ),
+        encoder=lambda wildcards, input: (["--encoder", input.encoder] if input.encoder else []),
     shell:
         "python -m pipeline_steps.train --tiles {input.tiles:q} --depths {input.depths:q}"
         " --validation {input.validation:q} --validation-depths {input.validation_depths:q}"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline_steps.study.params.base import Percent, StageParams
 
@@ -30,3 +30,9 @@ class Params(StageParams):
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto is bf16 where the hardware multiplies it."""
+
+    @model_validator(mode="after")
+    def _percentiles_in_order(self) -> "Params":
+        if self.percentiles[0] >= self.percentiles[1]:
+            raise ValueError(f"percentiles is {self.percentiles}, expected the smaller one first")
+        return self

@@ -23,7 +23,7 @@ class Encoder(StageParams):
     frozen: bool = True
     """No gradient enters the encoder, and it runs without a graph."""
 
-    arguments: dict[str, Any] = Field({})
+    arguments: dict[str, Any] | None = None
     """Further arguments of timm's constructor, such as `embed_dim`, `depth` and `patch_size`."""
 
     token_stride: Literal[4, 8, 16, 32] = 16
