@@ -331,3 +331,25 @@ def test_a_map_that_cannot_be_read_is_named_and_nothing_is_published(results):
         results.report()
 
     assert not list((results.folder / "report").iterdir())
+
+
+def test_labels_and_maps_are_sampled_at_the_same_pixels(results):
+    stripes = np.zeros((128, 128), np.uint8)
+    stripes[1::2] = 1
+    results.scene("town", stripes).map("deep", "town", stripes)
+
+    _, figures = results.report(panel_px=64)
+
+    # every other row is road, and either both panels fall on it or neither does
+    roof, road = (pixels(figures / "scene_town.png", look.rgb) for look in LOOKS[:2])
+    assert min(roof, road) < PANEL / 5 < 2 * PANEL < max(roof, road)
+
+
+def test_no_name_of_a_scene_or_an_experiment_is_taken_for_another_thing(results):
+    for name in ("overall", "learning_curves"):
+        results.scene(name, HALVES).map("007", name, HALVES).map("null", name, HALVES)
+
+    _, figures = results.report()
+
+    assert len(list(figures.iterdir())) == 4
+    assert pixels(figures / "scene_overall.png", LOOKS[0].rgb) > PANEL

@@ -336,3 +336,18 @@ def test_the_same_counts_give_the_same_bytes(tmp_path, two_seeds):
     again = {file.name: file.read_bytes() for file in made(tmp_path, two_seeds).iterdir()}
 
     assert first == again
+
+
+def test_markdown_keeps_digits_and_names_that_look_like_numbers_or_table_rules(tmp_path):
+    names = ["1e3", "a|b", "<b>"]
+    counts = [counted(tmp_path, "007", 0, "a", np.eye(3, dtype=int), names)]
+
+    tables = made(tmp_path, counts)
+
+    rows = (tables / "overall.md").read_text(encoding="utf-8").splitlines()
+    assert [cell.strip() for cell in rows[2].strip("|").split("|")] == [
+        *("007", "1"),
+        *["1.000"] * 3,
+    ]
+    classes = (tables / "classes.md").read_text(encoding="utf-8")
+    assert "| 1e3 " in classes and r"| a\|b " in classes and "| &lt;b> " in classes

@@ -48,7 +48,7 @@ CHOSEN = {
     "train": {
         "teacher": "local",
         "network": {
-            "encoder": {"weights": "net", "taps": [0, 1, 2, 3]},
+            "encoder": {"weights": "net", "taps": [0, 1, 2, 3], "arguments": {"depth": 4}},
             "widths": [8, 8, 8, 8],
             "channels": 8,
         },
@@ -373,6 +373,32 @@ def test_a_study_that_fetches_nothing_cannot_name_weights(at):
     assert refused(at, config).endswith("'net', expected one of fetch.models: there is none")
 
 
+def test_of_several_files_the_one_that_holds_the_key_is_named(at):
+    over = at / "over.yaml"
+    over.write_text("train: {lr: 0.1, steps: 3}\nreport: {dpi: wide}\n")
+    config = with_(with_(SMALL, "train.stepz", 3), "train.lr", 0.1)
+    (at / "study.yaml").write_text(json.dumps(config))
+
+    with pytest.raises(StudyError, match=r"study\.yaml: train\.stepz is not a key"):
+        load(config, [str(at / "study.yaml"), str(over)])
+    with pytest.raises(StudyError, match=r"over\.yaml: report\.dpi is 'wide'"):
+        load(with_(SMALL, "report.dpi", "wide"), [str(at / "study.yaml"), str(over)])
+
+
+def test_percentiles_out_of_order_are_refused(at):
+    with pytest.raises(
+        StudyError, match=r"depth: percentiles is \(98\.0, 2\.0\), expected the smaller"
+    ):
+        loaded(at, with_(SMALL, "depth.percentiles", [98, 2]))
+
+
+def test_ignored_labels_of_another_kind_than_the_classes_are_refused(at):
+    with pytest.raises(StudyError, match=r"tile\.ignore_labels: expected values, as in classes"):
+        loaded(at, with_(SMALL, "tile.ignore_labels", [[155, 155, 155]]))
+    with pytest.raises(StudyError, match=r"tile\.ignore_labels: expected colours, as in classes"):
+        loaded(at, with_(SMALL | BY_COLOUR, "tile.ignore_labels", [155]))
+
+
 def test_the_overridden_value_is_checked_and_not_the_base_it_replaces(at):
     config = with_(SMALL, "train.teacher", "gone")
 
@@ -660,6 +686,8 @@ def test_every_preset_loads_alone_and_with_pretrained_weights(at, study, more):
     if more:
         assert found.trainings["depthseg"].network.encoder.weights == "dinov2-small"
         assert found.teachers() == ["depth-anything-v2-small"]
+        # what makes the encoder tiny would not fit the weights
+        assert found.trainings["depthseg"].network.encoder.arguments is None
 
 
 def test_dubai_is_among_the_presets():

@@ -65,3 +65,13 @@ def test_a_long_value_is_cut():
     text = trouble(window={"size": "x" * 500})
 
     assert len(text) < 120 and "..." in text
+
+
+def test_a_number_that_yaml_takes_for_a_word_is_told_how_to_be_written():
+    text = trouble(window={"size": "1e3"})
+
+    assert text == "window.size is '1e3', expected integer; YAML reads a number in 1.0e3"
+
+
+def test_line_breaks_of_a_key_do_not_break_the_line():
+    assert "\n" not in trouble(window={"bad\nkey": 1})
