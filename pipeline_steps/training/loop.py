@@ -40,8 +40,16 @@ def polynomial(steps: int, warmup: int, power: float) -> Callable[[int], float]:
 
 
 def cosine(steps: int) -> Callable[[int], float]:
-    """Return the factor of the learning rate at a step: half a cosine from 1 to 0."""
-    return lambda step: (1 + math.cos(math.pi * step / steps)) / 2
+    """Return the factor of the learning rate at a step: half a cosine from 1 to 0.
+
+    A twentieth of the steps warms up linearly.
+    """
+    warmup = steps // 20
+
+    def factor(step: int) -> float:
+        return min(1.0, (step + 1) / (warmup + 1)) * (1 + math.cos(math.pi * step / steps)) / 2
+
+    return factor
 
 
 def fit(

@@ -59,10 +59,13 @@ def test_a_training_of_a_few_steps_begins_at_the_peak(steps):
     assert polynomial(steps, 1500, 0.9)(0) == 1
 
 
-def test_cosine_falls_from_1_to_0():
+def test_cosine_warms_up_for_a_twentieth_and_falls_from_1_to_0():
     factor = cosine(100)
 
-    assert factor(0) == 1
+    assert factor(0) == pytest.approx(1 / 6)
+    assert factor(2) == pytest.approx(3 / 6 * (1 + math.cos(math.pi * 0.02)) / 2)
+    assert max(factor(step) for step in range(101)) == factor(5) > 0.99
+    assert cosine(10)(0) == 1
     assert factor(50) == pytest.approx(0.5)
     assert factor(25) == pytest.approx((1 + math.sqrt(0.5)) / 2)
     assert factor(100) == pytest.approx(0)

@@ -29,7 +29,7 @@ class Params(StageParams):
     """Factor by which images are resampled before the teacher sees them; 0.5 halves them."""
 
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-5
-    """Peak learning rate of AdamW; cosine decay to zero."""
+    """Peak learning rate of AdamW; a short warm-up, then cosine decay to zero."""
 
     gradient_weight: Annotated[float, Field(ge=0, le=100)] = 0.25
     """Weight of the gradient-matching term beside (1 − Pearson's r) + 2 · MSE."""
