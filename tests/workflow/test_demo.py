@@ -39,7 +39,7 @@ def test_maps_lie_on_the_grid_of_the_image_with_a_colour_table(finished):
 def test_leaves_a_page_with_a_figure_of_each_test_scene_and_nothing_half_written(finished):
     report = finished / "results" / "report"
     assert "data:image/png;base64" in (report / "index.html").read_text()
-    assert (report / "figures" / "harbour.png").stat().st_size > 10_000
+    assert (report / "figures" / "scene_harbour.png").stat().st_size > 10_000
     assert not list((finished / "results").rglob("*partial*"))
 
 
@@ -70,7 +70,7 @@ def study(finished):
 )
 def test_a_key_makes_its_stage_and_what_follows_stale(study, source, section, change, rules):
     config = tiny_study()
-    config[section] |= change
+    config[section] = config.get(section, {}) | change
     study.write_text(yaml.safe_dump(config, sort_keys=False))
     assert stale(source, study) == rules
 
