@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 NO_CLASS = (238, 238, 238)
 MOST_COLUMNS = 6
+OF_ALL = ("learning_curves", "overall")
+"""Figures that are not of one scene; those come first."""
+
 BAND = 64
 """Sampled rows that are read at a time."""
 
@@ -60,7 +63,8 @@ def run(
             figure.savefig(partial / f"scene_{scene.name}.png", dpi=params.dpi)
         _curves(histories).savefig(partial / "learning_curves.png", dpi=params.dpi)
         _bars(tables).savefig(partial / "overall.png", dpi=params.dpi)
-        write_text(page, _page(sorted(partial.glob("*.png")), tables, template))
+        pictures = sorted(partial.glob("*.png"), key=lambda p: (p.stem in OF_ALL, p.stem))
+        write_text(page, _page(pictures, tables, template))
     log.info("report: %s", page)
 
 
