@@ -9,7 +9,6 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A run that was killed leaves Snakemake's lock behind; this one ends with its last process, so a
 # second run can tell a dead one from a living one. Incomplete outputs are made again.
 run: .venv/installed
-	mkdir -p results
 	python -m pipeline_steps.study.alone results/.running \
 		snakemake --nolock --rerun-incomplete --cores all --resources gpu=1
 

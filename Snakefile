@@ -31,6 +31,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        checked="results/check/findings.json",
         report="results/report/index.html" if study.split("test") else [],
         new=maps(study.split("val", "predict")),
     localrule: True

@@ -1,15 +1,17 @@
 """Teach a teacher what is tall in this imagery, from the training scenes' elevation."""
 
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
-from pipeline_steps.models.device import autocast, pick_device
-from pipeline_steps.models.teacher import Teacher, load_teacher
+from pipeline_steps.models.device import autocast, make_repeatable, pick_device
+from pipeline_steps.models.teacher import Teacher, load_teacher, save_teacher
 from pipeline_steps.rasters.store import Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
@@ -28,7 +30,13 @@ FLOOR = 0.3
 
 
 def run(
-    base: Path, tiles: list[Path], config: Path, weights: Path, manifest: Path, params: Params
+    base: Path,
+    tiles: list[Path],
+    config: Path,
+    weights: Path,
+    preprocessor: Path,
+    manifest: Path,
+    params: Params,
 ) -> None:
     """Fine-tune the model whose manifest is ``base`` on the tiled scenes; write it as its like.
 
@@ -38,6 +46,7 @@ def run(
     scenes = [Scene(path, read_manifest(path)) for path in tiles]
     tall = _tall(scenes)
     device = pick_device()
+    make_repeatable(device)
     torch.manual_seed(params.seed)
     # on a CPU the plain form trains half as fast again as the fused one, whose gradient is slow
     attention = "eager" if device.type == "cpu" else None
@@ -47,6 +56,28 @@ def run(
         # when the teacher is loaded again
         teacher.network.head.activation2 = nn.Identity()
     teacher = teacher.to(device, memory_format=torch.channels_last)
+    history = _learn(teacher, scenes, tall, params, device)
+    made = {path.name: path for path in (config, weights, preprocessor)}
+    with publishing(*made.values()) as partials, tempfile.TemporaryDirectory() as work:
+        save_teacher(teacher, Path(work))
+        for name, partial in zip(made, partials, strict=True):
+            shutil.copyfile(Path(work) / name, partial)
+    write_manifest(
+        manifest,
+        "pipeline_steps.adapt",
+        params=params,
+        made_from={"base": base, **{s.name: p for s, p in zip(scenes, tiles, strict=True)}},
+        made=made,
+        model=manifest.parent.name,
+        tall_m=tall,
+        loss=float(history["loss"].iloc[-1]),
+    )
+    log.info("teacher: %s", weights)
+
+
+def _learn(
+    teacher: Teacher, scenes: list[Scene], tall: float, params: Params, device: torch.device
+) -> pd.DataFrame:
     data = batches(_crops(scenes, params), params.batch, 0, device.type == "cuda")
 
     def loss_of(batch: dict[str, torch.Tensor]) -> Losses:
@@ -59,19 +90,7 @@ def run(
     optimiser, steps = adamw(teacher, params.lr, 0.01), params.steps
     work = track(data, steps, "adapt", "steps")
     every = max(1, steps // 20)
-    history = fit(teacher, optimiser, cosine(steps), loss_of, work, device, 1.0, every)
-    _save(teacher, config, weights)
-    write_manifest(
-        manifest,
-        "pipeline_steps.adapt",
-        params=params,
-        made_from={"base": base, **{s.name: p for s, p in zip(scenes, tiles, strict=True)}},
-        made={"config.json": config, "model.safetensors": weights},
-        model=manifest.parent.name,
-        tall_m=tall,
-        loss=float(history["loss"].iloc[-1]),
-    )
-    log.info("teacher: %s", weights)
+    return fit(teacher, optimiser, cosine(steps), loss_of, work, device, 1.0, every)
 
 
 def _crops(scenes: list[Scene], params: Params) -> Crops:
@@ -100,13 +119,6 @@ def _tall(scenes: list[Scene]) -> float:
         names = ", ".join(scene.name for scene in scenes) or "no scene"
         raise ValueError(f"elevation of {names}: nothing above 0.5 m found, expected heights")
     return float(np.percentile(standing, 98))
-
-
-def _save(teacher: Teacher, config: Path, weights: Path) -> None:
-    with publishing(config, weights) as partials, tempfile.TemporaryDirectory() as work:
-        teacher.network.to(memory_format=torch.contiguous_format).save_pretrained(work)
-        for name, partial in zip(("config.json", "model.safetensors"), partials, strict=True):
-            partial.write_bytes((Path(work) / name).read_bytes())
 
 
 if __name__ == "__main__":

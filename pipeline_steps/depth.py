@@ -1,5 +1,6 @@
 """One seamless field of relative height for a scene, larger is taller, in [0, 1]."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -43,12 +44,13 @@ def run(
     remove(work)
     work.mkdir(parents=True)
     rasters = []
-    with publishing(store) as (partial,):
+    with contextlib.ExitStack() as stack:
+        stack.callback(remove, work)
+        (partial,) = stack.enter_context(publishing(store))
         for index in range(len(scene.rasters)):
             raw, facts = _raw(scene, index, network, work, params)
             facts |= _publish(scene, index, raw, partial, params)
             rasters.append({"name": scene.rasters[index]} | facts)
-    remove(work)
     found = {"teacher": name, "scene": scene.name, "rasters": rasters}
     write_text(quality, json.dumps(found, indent=1, allow_nan=False) + "\n")
     write_manifest(

@@ -3,8 +3,8 @@
 The only stage that may use the internet; everything after it runs with the hub offline.
 """
 
+import json
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -13,7 +13,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
-from pipeline_steps.models.teacher import draw_teacher
+from pipeline_steps.models.teacher import IMAGENET, NORMALISATION, draw_teacher
 from pipeline_steps.study import cli
 from pipeline_steps.study.manifest import digest_of, write_manifest
 from pipeline_steps.study.params.fetch import Model
@@ -21,23 +21,28 @@ from pipeline_steps.study.publish import publishing
 
 log = logging.getLogger(__name__)
 
-FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-"""What is taken over from a hub repository or a folder; the last one is optional."""
+FILES = ("config.json", "model.safetensors", NORMALISATION)
+"""What is taken over from a hub repository or a folder; where the last is missing, it is written
+with ImageNet's mean and deviation."""
 
 
-def run(model: str, config: Path, weights: Path, manifest: Path, params: Model) -> None:
-    """Write ``config`` and ``weights`` of a model into one folder, and its manifest.
+def run(
+    model: str, config: Path, weights: Path, preprocessor: Path, manifest: Path, params: Model
+) -> None:
+    """Write ``config``, ``weights`` and ``preprocessor`` of a model, and its manifest.
 
     Raises ValueError where the source has no weights, cannot be reached, or a checksum differs.
     """
-    with tempfile.TemporaryDirectory(dir=_existing(config.parent)) as work:
-        _gather(model, params, Path(work))
-        _check(model, params, Path(work))
-        names = [name for name in FILES if (Path(work) / name).is_file()]
-        finals = [config.parent / name for name in names]
+    finals = (config, weights, preprocessor)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        _gather(model, params, work)
+        _check(model, params, work)
+        if not (work / NORMALISATION).is_file():
+            (work / NORMALISATION).write_text(json.dumps(IMAGENET, indent=1) + "\n")
         with publishing(*finals) as partials:
-            for name, partial in zip(names, partials, strict=True):
-                os.replace(Path(work) / name, partial)
+            for name, partial in zip(FILES, partials, strict=True):
+                shutil.copyfile(work / name, partial)
     write_manifest(
         manifest,
         "pipeline_steps.fetch",
@@ -47,11 +52,6 @@ def run(model: str, config: Path, weights: Path, manifest: Path, params: Model) 
         model=model,
     )
     log.info("%s: %s", model, weights)
-
-
-def _existing(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _gather(model: str, params: Model, work: Path) -> None:

@@ -93,8 +93,6 @@ def _predict(
     params: Params,
 ) -> None:
     image, valid, grid = scene.array("image", index), scene.array("valid", index), scene.grid(index)
-    maps = MapWriter(files[0], grid, "uint8", IGNORE), MapWriter(files[1], grid, "uint8", UNSURE)
-    maps[0].describe([look.name for look in looks], [look.rgb for look in looks])
     bands = blend(
         grid.height,
         grid.width,
@@ -106,15 +104,20 @@ def _predict(
         lambda window: bool(read(valid, window).any()),
     )
     count = len(starts(grid.height, params.window, params.overlap))
-    for top, rows in track(bands, count, scene.rasters[index], "bands"):
-        window = Window(top, 0, rows.shape[1], grid.width)
-        is_valid = read(valid, window) > 0
-        likeliest = rows.argmax(0).astype(np.uint8)
-        sure = np.rint(rows.max(0) * 100).astype(np.uint8)
-        maps[0].write(top, np.where(is_valid, likeliest, np.uint8(IGNORE)))
-        maps[1].write(top, np.where(is_valid, sure, np.uint8(UNSURE)))
-    maps[0].close("mode")
-    maps[1].close("average")
+    with (
+        MapWriter(files[0], grid, "uint8", IGNORE) as classes,
+        MapWriter(files[1], grid, "uint8", UNSURE) as confidence,
+    ):
+        classes.describe([look.name for look in looks], [look.rgb for look in looks])
+        for top, rows in track(bands, count, scene.rasters[index], "bands"):
+            window = Window(top, 0, rows.shape[1], grid.width)
+            is_valid = read(valid, window) > 0
+            likeliest = rows.argmax(0).astype(np.uint8)
+            sure = np.rint(rows.max(0) * 100).astype(np.uint8)
+            classes.write(top, np.where(is_valid, likeliest, np.uint8(IGNORE)))
+            confidence.write(top, np.where(is_valid, sure, np.uint8(UNSURE)))
+        classes.close("mode")
+        confidence.close("average")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ class _Tiler:
         self._report_unlisted(path, self.book.unlisted - before)
 
     def elevation(self, index: int, path: Path | None, grid: Grid) -> None:
-        """Write heights, and NaN where the file has none."""
+        """Write heights, and NaN where the file has none or the image has no data."""
         target = self._new("elevation", index, grid, "float32", np.nan)
         if path is None:
             return
@@ -128,7 +128,8 @@ class _Tiler:
             check_grid(path, source, grid)
             for window in blocks(grid.height, grid.width, shard_size(self.params.chunk)):
                 height = raster.read(source, window, 1).astype(np.float32)
-                height[~raster.read_valid(source, window)] = np.nan
+                is_known = raster.read_valid(source, window) & (self._valid[window.slices] > 0)
+                height[~is_known] = np.nan
                 target[window.slices] = height
 
     def _new(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline_steps.models.device import autocast, pick_device
+from pipeline_steps.models.device import autocast, make_repeatable, pick_device
 from pipeline_steps.rasters.labels import class_counts
 from pipeline_steps.rasters.store import Scene, open_array
 from pipeline_steps.study import cli
@@ -52,6 +52,7 @@ def run(
     frequencies = _frequencies(scenes)
     torch.manual_seed(seed)
     device = pick_device()
+    make_repeatable(device)
     network = _network(params, len(frequencies), encoder)
     network = network.to(device, memory_format=torch.channels_last)
     _log_size(network)
@@ -153,7 +154,8 @@ def _crops(scenes: list[Scene], depths: list[Path], params: Params, seed: int, s
         for i in range(len(scene.rasters))
     ]
     augmentation = Augmentation(params.scale, params.turns, params.photometric)
-    return Crops(rasters, params.crop, steps * params.batch, seed, augmentation, IGNORE)
+    count, hold = steps * params.batch, params.workers == 0
+    return Crops(rasters, params.crop, count, seed, augmentation, IGNORE, hold)
 
 
 def _validation(

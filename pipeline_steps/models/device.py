@@ -20,6 +20,17 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
+def make_repeatable(device: torch.device) -> None:
+    """Let a training give the same weights each time: on a GPU, choose kernels that do.
+
+    Where an operation has none, torch warns in the log. The CPU's are so by themselves.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     """Return a forward pass's arithmetic: ``auto`` is bf16 where the hardware multiplies it."""
     enabled = precision == "bf16" or (precision == "auto" and _multiplies_bf16(device))

@@ -20,7 +20,6 @@ class DepthDecoder(nn.Module):
 
     def __init__(self, width: int, widths: Sequence[int], features: int, token_stride: int) -> None:
         super().__init__()
-        self.features = features
         self.reassemble = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, w, 1),

@@ -12,6 +12,9 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
 from pipeline_steps.models.device import autocast, pick_device
 
+NORMALISATION = "preprocessor_config.json"
+"""The hub's file that states mean and standard deviation of a network's input."""
+
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
 
@@ -77,9 +80,16 @@ def load_teacher(folder: Path, resample: float, attention: str | None = None) ->
     network = DepthAnythingForDepthEstimation.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, attn_implementation=attention
     )
-    file = folder / "preprocessor_config.json"
+    file = folder / NORMALISATION
     stated = json.loads(file.read_text()) if file.is_file() else {}
     return Teacher(network, IMAGENET | stated, resample)
+
+
+def save_teacher(teacher: Teacher, folder: Path) -> None:
+    """Write a teacher as ``load_teacher`` reads it: network and normalisation."""
+    teacher.network.to(memory_format=torch.contiguous_format).save_pretrained(folder)
+    stated = {key: getattr(teacher, key).flatten().tolist() for key in IMAGENET}
+    (folder / NORMALISATION).write_text(json.dumps(stated, indent=1) + "\n")
 
 
 def draw_teacher(architecture: dict[str, Any], seed: int) -> DepthAnythingForDepthEstimation:

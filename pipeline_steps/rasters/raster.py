@@ -63,7 +63,6 @@ def opened(path: Path) -> Iterator[DatasetReader]:
         rasterio.Env(
             GDAL_ERROR_ON_LIBJPEG_WARNING="YES",
             GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
-            GDAL_PAM_ENABLED="NO",
         ),
         warnings.catch_warnings(),
     ):
@@ -89,6 +88,8 @@ def read_labels(source: DatasetReader, window: Window, as_rgb: bool) -> np.ndarr
     A palette is looked up where colours are asked for. Raises ValueError where the file has
     neither three bands nor a palette.
     """
+    if np.dtype(source.dtypes[0]).kind == "f":
+        raise ValueError(f"{source.name}: is {source.dtypes[0]}, expected integer labels")
     if not as_rgb:
         return read(source, window, 1)
     if source.count >= 3:
@@ -120,12 +121,20 @@ def write_raster(path: Path, array: np.ndarray, grid: Grid, **profile: Any) -> N
 class MapWriter:
     """Writes a one-band map row by row, and ends it as a cloud-optimised GeoTIFF.
 
-    GDAL's COG driver copies from a finished raster, so rows go to an uncompressed one first.
+    GDAL's COG driver copies from a finished raster, so rows go to an uncompressed one first. As
+    a context manager it leaves no such draft behind, however the block ends.
     """
 
     def __init__(self, path: Path, grid: Grid, dtype: str, nodata: float) -> None:
         self.path, self._draft = path, path.with_name(path.name + ".draft.tif")
         self._target = _created(self._draft, grid, 1, dtype, nodata=nodata, compress="NONE")
+
+    def __enter__(self) -> "MapWriter":
+        return self
+
+    def __exit__(self, *trouble: object) -> None:
+        self._target.close()
+        self._draft.unlink(missing_ok=True)
 
     def write(self, top: int, rows: np.ndarray) -> None:
         """Write ``rows`` [height, width] beginning at row ``top``."""

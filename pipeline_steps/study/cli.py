@@ -4,6 +4,7 @@ import argparse
 import inspect
 import logging
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline_steps.study.errors import in_one_line
+from pipeline_steps.study.fingerprint import ROOT
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,8 @@ def main(run: Callable[..., None], argv: list[str] | None = None) -> None:
     try:
         run(**vars(_parser(run, step).parse_args(argv)))
     except (ValueError, OSError) as error:
-        log.debug("where it happened", exc_info=True)
+        if not _is_ours(error):
+            log.exception("raised by a library")
         sys.exit(f"error: {step}: {_message(error)}")
     except Exception as error:
         log.exception("unexpected")
@@ -69,6 +72,12 @@ def _from_json(kind: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(in_one_line(error)) from error
 
     return parse
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Return whether our own code raised ``error``, or the system over a file: bad input then."""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    return isinstance(error, OSError) or Path(last).is_relative_to(ROOT)
 
 
 def _message(error: BaseException) -> str:

@@ -152,7 +152,7 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     except ValidationError as error:
         place = _file_with(key_of(error), files) or where
         raise StudyError(f"{place}: {in_one_line(error)}") from None
-    trainings = {name: _training(study, name, config, where) for name in study.experiments}
+    trainings = {name: _training(study, name, config, files) for name in study.experiments}
     table = _beside_its_file(study.scenes, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
@@ -162,14 +162,16 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     return loaded
 
 
-def _training(study: Study, name: str, config: dict[str, Any], where: str) -> Train:
+def _training(study: Study, name: str, config: dict[str, Any], files: list[str]) -> Train:
     overrides = study.experiments[name].train
     merged = _merged(config.get("train") or {}, overrides)
     under = f"experiments.{name}.train"
+    where = _file_with(["experiments", name], files) or "the study"
     try:
         params = Train.model_validate_json(json.dumps(merged, default=str))
     except ValidationError as error:
-        raise StudyError(f"{where}: {in_one_line(error, under)}") from None
+        place = _file_with([*under.split("."), *key_of(error)], files) or where
+        raise StudyError(f"{place}: {in_one_line(error, under)}") from None
     if params.network.prompter and params.teacher is None:
         raise StudyError(f"{where}: {under}.teacher is null, expected a teacher for the prompter")
     weights = params.network.encoder.weights

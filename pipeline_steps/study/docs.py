@@ -43,14 +43,10 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fiel
 
 def _sections() -> Iterator[str]:
     heads = "| key | default | values | what |\n|---|---|---|---|\n"
-    for name, field in Study.model_fields.items():
+    for name in Study.model_fields:
         rows = [row for row in fields(Study) if row[0] == name or _under(row[0], name)]
         lines = [_row(key, one) for key, one in rows]
-        yield (
-            f"### `{name}`\n\n{heads}{''.join(lines)}\n"
-            if len(rows) > 1
-            else (f"### `{name}`\n\n{heads}{_row(name, field)}\n")
-        )
+        yield f"### `{name}`\n\n{heads}{''.join(lines)}\n"
 
 
 def _under(key: str, section: str) -> bool:

@@ -139,3 +139,10 @@ def _beside(
                 f"{what} is {cell}, which has no file for {image}; expected one of the same stem"
             )
     return tuple(by_stem[Path(image).stem] for image in images)
+
+
+def sidecars_of(file: str) -> list[str]:
+    """Return the files beside a raster that GDAL reads with it: mask, notes, world file."""
+    stem, end = os.path.splitext(file)
+    world = [f"{stem}{end[:2]}{end[-1]}w", f"{file}w", f"{stem}.wld"] if len(end) > 2 else []
+    return [f for f in (f"{file}.msk", f"{file}.aux.xml", *world) if os.path.isfile(f)]

@@ -45,7 +45,11 @@ class Augmentation:
 
 
 class Crops(Dataset):
-    """An endless-enough list of random crops; item n depends on the seed and n alone."""
+    """An endless-enough list of random crops; item n depends on the seed and n alone.
+
+    Rasters that are small enough are held in memory, unless ``hold`` is false: worker processes
+    would each get a copy.
+    """
 
     def __init__(
         self,
@@ -55,8 +59,9 @@ class Crops(Dataset):
         seed: int,
         augmentation: Augmentation,
         ignore: int,
+        hold: bool = True,
     ) -> None:
-        self.rasters = _held(rasters)
+        self.rasters = _held(rasters) if hold else list(rasters)
         self.crop, self.count, self.seed = crop, count, seed
         self.augmentation, self.ignore = augmentation, ignore
         areas = np.array([np.prod(raster.size) for raster in rasters], float)

@@ -34,18 +34,21 @@ def main(quick: bool) -> None:
         subprocess.run([*command(ROOT, study), "--directory", work], check=True)
         total = time.perf_counter() - start
         jobs = _jobs(Path(work))
+        depth = pd.read_csv(Path(work) / "results" / "tabulate" / "depth.csv")
         scores = pd.read_csv(Path(work) / "results" / "tabulate" / "overall.csv")
     by_stage = jobs.groupby("stage")["s"].agg(["count", "sum", "max"]).reindex(STAGES)
     by_stage["max_rss"] = jobs.groupby("stage")["max_rss"].max()
     by_stage.columns = ["jobs", "seconds", "longest job, s", "peak memory, MB"]
     print(by_stage.round(1).to_markdown())
-    print(f"\ntotal: {total:.0f} s")
+    print(f"\n{scores.round(3).to_markdown(index=False)}\n\ntotal: {total:.0f} s")
+    adapted = depth[depth["teacher"] != "elevation"]
     found = {
         "benchmark": "demo",
         "quick": quick,
         "seconds": by_stage["seconds"].round(2).to_dict(),
         "total_s": round(total, 1),
         "peak_mb": float(jobs["max_rss"].max()),
+        "auc_tall_least": round(float(adapted["auc_tall"].min()), 4),
         "miou": scores.set_index("experiment")["miou"].round(4).to_dict(),
     }
     print(json.dumps(found | machine()))

@@ -77,11 +77,12 @@ def snakemake(source: Path, study: Path, *more: str) -> subprocess.CompletedProc
     )
 
 
-def stale(source: Path, study: Path, *more: str) -> set[str]:
-    """Return the rules that would run, by a dry run."""
+def stale(source: Path, study: Path, *more: str) -> dict[str, int]:
+    """Return how many jobs of each rule would run, by a dry run."""
     done = snakemake(source, study, "-n", *more)
     assert done.returncode == 0, done.stderr
     if "Nothing to be done" in done.stdout + done.stderr:
-        return set()
+        return {}
     stats = (done.stdout + done.stderr).split("Job stats:")[1].split("Reasons:")[0]
-    return {match[1] for match in re.finditer(r"^(\w+) +\d+$", stats, re.M)} - {"all", "total"}
+    jobs = {match[1]: int(match[2]) for match in re.finditer(r"^(\w+) +(\d+)$", stats, re.M)}
+    return {rule: count for rule, count in jobs.items() if rule not in ("all", "total")}

@@ -63,6 +63,12 @@ TINY = {
 }
 
 
+def model_files(folder: Path) -> list[Path]:
+    """Return the files of a fetched or adapted model, its manifest last."""
+    names = ("config.json", "model.safetensors", "preprocessor_config.json", "manifest.json")
+    return [folder / name for name in names]
+
+
 def training(**changes) -> Train:
     network = TINY["network"] | changes.pop("network", {})
     return Train.model_validate_json(json.dumps(TINY | changes | {"network": network}))

@@ -5,7 +5,7 @@ import pytest
 import zarr
 
 from pipeline_steps import depth, fetch, tile
-from tests.steps.conftest import TEACHER, tile_arguments
+from tests.steps.conftest import TEACHER, model_files, tile_arguments
 
 
 def made(folder, scene, teacher=None, **params):
@@ -20,9 +20,9 @@ def made(folder, scene, teacher=None, **params):
 @pytest.fixture
 def teacher(tmp_path):
     folder = tmp_path / "fetched"
-    files = [folder / name for name in ("config.json", "model.safetensors", "manifest.json")]
+    files = model_files(folder)
     fetch.run("tiny", *files, TEACHER)
-    return files[2]
+    return files[-1]
 
 
 def test_elevation_as_the_teacher_is_height_scaled_to_its_percentiles(tmp_path, covered):

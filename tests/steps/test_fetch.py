@@ -7,12 +7,11 @@ from pipeline_steps.fetch import run
 from pipeline_steps.models.teacher import load_teacher
 from pipeline_steps.study.manifest import digest_of
 from pipeline_steps.study.params.fetch import Model
-from tests.steps.conftest import TEACHER
+from tests.steps.conftest import TEACHER, model_files
 
 
 def fetch(folder: Path, params: Model) -> Path:
-    names = ("config.json", "model.safetensors", "manifest.json")
-    run("tiny", *(folder / name for name in names), params)
+    run("tiny", *model_files(folder), params)
     return folder
 
 
@@ -32,6 +31,21 @@ def test_a_folder_is_taken_over_bit_for_bit(tmp_path):
     assert made["model.safetensors"] == digest_of(source / "model.safetensors")
 
 
+def test_how_the_input_is_normalised_is_taken_over_or_imagenets(tmp_path):
+    own = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    source = fetch(tmp_path / "source", TEACHER)
+    stated = json.loads((source / "preprocessor_config.json").read_text())
+    assert stated["image_mean"] == [0.485, 0.456, 0.406]
+
+    (source / "preprocessor_config.json").write_text(json.dumps(own))
+    copy = fetch(tmp_path / "copy", Model(source=str(source)))
+    assert load_teacher(copy, 1.0).image_std.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
+
+    (source / "preprocessor_config.json").unlink()
+    fetch(tmp_path / "copy", Model(source=str(source)))  # what was there before does not stay
+    assert load_teacher(copy, 1.0).image_mean[0, 0, 0, 0] == pytest.approx(0.485)
+
+
 def test_a_folder_without_weights_is_refused_with_what_it_holds(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "config.json").write_text("{}")
@@ -40,7 +54,7 @@ def test_a_folder_without_weights_is_refused_with_what_it_holds(tmp_path):
     with pytest.raises(ValueError, match=r"holds config\.json, pytorch_model\.bin, expected model"):
         fetch(tmp_path / "copy", Model(source=str(tmp_path / "source")))
 
-    assert list((tmp_path / "copy").iterdir()) == []
+    assert not list((tmp_path / "copy").rglob("*"))
 
 
 def test_truncated_weights_are_refused(tmp_path):

@@ -170,3 +170,22 @@ def test_a_real_orthophoto_with_building_labels_tiles_on_its_own_grid(tmp_path, 
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert sum(manifest["label_counts"]) == 1024 * 1536
     assert manifest["label_counts"][1] > 0
+
+
+def test_labels_that_are_no_integers_are_refused(tmp_path):
+    labels = np.full((1, 40, 50), 0.7, np.float32)
+
+    with pytest.raises(ValueError, match=r"labels\.tif: is float32, expected integer labels"):
+        scene(tmp_path, labels=labels)
+
+
+def test_elevation_is_unknown_where_the_image_has_no_data(tmp_path):
+    image = np.full((3, 40, 50), 9, np.uint8)
+    image[:, :10] = 0
+    write_raster(tmp_path / "elevation.tif", np.full((1, 40, 50), 5, np.float32), GRID)
+
+    files = {"elevation_files": [tmp_path / "elevation.tif"]}
+    scene(tmp_path, image=image, params=Params(nodata=0), **files)
+
+    assert np.isnan(stored(tmp_path, "elevation")[:10]).all()
+    assert (stored(tmp_path, "elevation")[10:] == 5).all()

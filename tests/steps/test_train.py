@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 from pipeline_steps import depth, tile, train
 from pipeline_steps.rasters.raster import Grid, write_raster
@@ -42,6 +43,26 @@ def test_a_training_leaves_weights_history_and_how_to_rebuild_them(tmp_path, cov
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["params"] == params.model_dump(mode="json")
     assert len(manifest["classes"]) == 7
+
+
+def test_a_frozen_encoder_keeps_the_weights_that_were_fetched(tmp_path, covered):
+    params = training(network={"prompter": False})
+    source = trained(tmp_path / "source", covered, params, seed=7)
+    state = load_file(source / "model.safetensors")
+    vit = {key.removeprefix("encoder.vit."): value for key, value in state.items() if "vit." in key}
+    (tmp_path / "fetched").mkdir()
+    save_file(vit, tmp_path / "fetched" / "model.safetensors")
+    (tmp_path / "fetched" / "manifest.json").write_text("{}")
+
+    folder = trained(
+        tmp_path / "new", covered, params, encoder=tmp_path / "fetched" / "manifest.json"
+    )
+
+    new = load_file(folder / "model.safetensors")
+    assert vit
+    assert all((new[f"encoder.vit.{key}"] == value).all() for key, value in vit.items())
+    made_from = json.loads((folder / "manifest.json").read_text())["made_from"]
+    assert made_from["encoder"] == digest_of(tmp_path / "fetched" / "manifest.json")
 
 
 def test_the_loss_is_the_sum_of_its_terms_weighted(tmp_path, covered, height):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipeline_steps.models.encoder import Encoder, default_taps
 
@@ -49,6 +50,26 @@ def test_taps_that_are_not_four_ascending_blocks_are_an_error(taps):
         ValueError, match=r"taps are \[.+\], expected four ascending blocks below 4"
     ):
         encoder(taps=taps)
+
+
+def test_weights_of_a_file_are_those_that_are_used(tmp_path):
+    given = encoder().eval()
+    save_file(given.vit.state_dict(), tmp_path / "model.safetensors")
+    torch.manual_seed(1)
+
+    loaded = Encoder(VIT, TINY, token_stride=8, weights=tmp_path / "model.safetensors").eval()
+    drawn = Encoder(VIT, TINY, token_stride=8).eval()
+
+    for tap, expected, other in zip(*(net(image()) for net in (loaded, given, drawn)), strict=True):
+        torch.testing.assert_close(tap, expected)
+        assert not torch.allclose(tap, other)
+
+
+def test_weights_of_another_network_are_an_error_that_names_the_file(tmp_path):
+    save_file(encoder().vit.state_dict(), tmp_path / "model.safetensors")
+
+    with pytest.raises(ValueError, match=r"model\.safetensors with .+ does not make a network"):
+        Encoder(VIT, TINY | {"embed_dim": 16}, weights=tmp_path / "model.safetensors")
 
 
 def test_an_encoder_of_fewer_than_four_blocks_is_an_error():

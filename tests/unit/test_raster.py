@@ -120,8 +120,9 @@ def test_what_is_no_raster_is_an_error_that_names_it(tmp_path):
 def test_reading_leaves_no_file_beside_the_image(tmp_path):
     Image.fromarray(noise(30, 30, 3)).save(tmp_path / "a.jpg")
 
+    whole(tmp_path / "a.jpg")
     with opened(tmp_path / "a.jpg") as source:
-        source.stats()
+        read_valid(source, Window(0, 0, 30, 30))
 
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
@@ -295,3 +296,21 @@ def test_a_map_without_georeference_is_written_too(tmp_path):
 
     with opened(tmp_path / "map.tif") as source:
         assert source.crs is None
+
+
+def test_a_map_that_is_given_up_leaves_no_draft(tmp_path):
+    with pytest.raises(RuntimeError), MapWriter(tmp_path / "a.tif", grid(), "uint8", 255):
+        raise RuntimeError
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_crs_that_lies_beside_a_picture_is_read(tmp_path):
+    Image.fromarray(noise(30, 30, 3)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jgw").write_text("0.5\n0\n0\n-0.5\n400000\n3000000\n")
+    notes = f"<PAMDataset><SRS>{UTM}</SRS></PAMDataset>"
+    (tmp_path / "a.jpg.aux.xml").write_text(notes)
+
+    with opened(tmp_path / "a.jpg") as source:
+        assert source.crs.to_epsg() == 32643
+        assert source.transform.a == 0.5

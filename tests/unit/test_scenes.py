@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipeline_steps.study.errors import StudyError
-from pipeline_steps.study.scenes import read_scenes
+from pipeline_steps.study.scenes import read_scenes, sidecars_of
 
 HEADER = "scene\timage\tlabels\televation\tsplit"
 GOOD = "good\ta.tif\tb.tif\t\ttrain"
@@ -172,3 +172,19 @@ def test_a_table_that_cannot_be_read_is_an_error(root):
     for name in ("gone.tsv", "latin.tsv"):
         with pytest.raises(StudyError, match=re.escape(f"{root / name}: cannot be read")):
             read_scenes(root / name, str(root))
+
+
+@pytest.mark.parametrize(
+    "raster, beside",
+    [
+        ("a.tif", ["a.tif.msk", "a.tif.aux.xml", "a.tfw", "a.tifw", "a.wld"]),
+        ("a.jpg", ["a.jgw"]),
+        ("a.jpeg", ["a.jgw"]),
+        ("a.png", ["a.pgw"]),
+    ],
+)
+def test_what_gdal_reads_beside_a_raster_is_found(tmp_path, raster, beside):
+    for name in (*beside, "b.msk", "a.txt"):
+        (tmp_path / name).write_text("")
+
+    assert sidecars_of(str(tmp_path / raster)) == [str(tmp_path / name) for name in beside]

@@ -133,10 +133,12 @@ def test_a_run_killed_again_and_again_ends_with_the_same_tables(tmp_path, source
     alone = [sys.executable, "-m", "pipeline_steps.study.alone", str(lock)]
     again = [*alone, *command(source, study, "--nolock", "--rerun-incomplete", "--quiet")]
     settings = {"cwd": source, "env": environment(), "stderr": subprocess.DEVNULL}
-    for seconds in (9, 14, 19):
+    for sign in ("logs/tile/*.log", "logs/adapt/town.log", "logs/train/depthseg/*.log"):
         run = subprocess.Popen(again, start_new_session=True, **settings)
-        time.sleep(seconds)
-        assert run.poll() is None, "ended before it could be killed"
+        while run.poll() is None and not list(study.parent.glob(sign)):
+            time.sleep(0.05)
+        assert run.poll() is None, f"ended before {sign} was there"
+        time.sleep(1)  # in the midst of that job
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
 

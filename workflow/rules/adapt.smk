@@ -6,6 +6,7 @@ rule adapt:
     output:
         config="results/adapt/{teacher}/config.json",
         weights="results/adapt/{teacher}/model.safetensors",
+        preprocessor="results/adapt/{teacher}/preprocessor_config.json",
         manifest="results/adapt/{teacher}/manifest.json",
     log:
         "logs/adapt/{teacher}.log",
@@ -19,9 +20,9 @@ rule adapt:
         mem_mb=grown(16000),
         runtime=grown(720),
     params:
-        step=params_for("adapt"),
+        step=as_json(study.config.adapt.model_copy(update={"teachers": {}})),
         code=fingerprint("pipeline_steps.adapt"),
     shell:
         "python -m pipeline_steps.adapt --base {input.base:q} --tiles {input.tiles:q}"
         " --config {output.config:q} --weights {output.weights:q}"
-        " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " --preprocessor {output.preprocessor:q} --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 import time
 
@@ -8,12 +9,14 @@ STARTED = time.time()
 
 sys.path.insert(0, workflow.basedir)
 # Only `fetch` may use the internet, and says so itself.
-shell.prefix(f"export HF_HUB_OFFLINE=1 PYTHONPATH={workflow.basedir!r}; ")
+root = shlex.quote(str(workflow.basedir)).replace("{", "{{").replace("}", "}}")
+shell.prefix(f"export HF_HUB_OFFLINE=1 PYTHONPATH={root}; ")
 
 from pipeline_steps.study.config import ELEVATION, load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.scenes import sidecars_of
 
 try:
     study = load(config, [str(file) for file in workflow.configfiles])
@@ -72,9 +75,16 @@ def every_file(*kinds):
     return [f for scene in study.scenes.values() for kind in kinds for f in getattr(scene, kind)]
 
 
-def files_of(kind):
+def files_of(*kinds):
     """The scene's images, labels or elevation."""
-    return lambda wildcards: list(getattr(study.scenes[wildcards.scene], kind))
+    return lambda wildcards: [
+        f for kind in kinds for f in getattr(study.scenes[wildcards.scene], kind)
+    ]
+
+
+def sidecars(files):
+    """What GDAL reads beside rasters: masks, world files, and its own notes on georeference."""
+    return [beside for file in files for beside in sidecars_of(file)]
 
 
 def tiles(scenes):

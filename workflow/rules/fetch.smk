@@ -4,6 +4,7 @@ rule fetch:
     output:
         config="results/fetch/{model}/config.json",
         weights="results/fetch/{model}/model.safetensors",
+        preprocessor="results/fetch/{model}/preprocessor_config.json",
         manifest="results/fetch/{model}/manifest.json",
     log:
         "logs/fetch/{model}.log",
@@ -18,4 +19,4 @@ rule fetch:
     shell:
         "HF_HUB_OFFLINE=0 python -m pipeline_steps.fetch --model {wildcards.model:q}"
         " --config {output.config:q} --weights {output.weights:q}"
-        " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " --preprocessor {output.preprocessor:q} --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

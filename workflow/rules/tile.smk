@@ -1,9 +1,9 @@
 rule tile:
     input:
-        checked=ancient("results/check/findings.json"),
         images=files_of("images"),
         labels=files_of("labels"),
         elevation=files_of("elevation"),
+        beside=lambda wildcards: sidecars(files_of("images", "labels", "elevation")(wildcards)),
     output:
         image=directory("results/tile/{scene}/image.zarr"),
         labels=directory("results/tile/{scene}/labels.zarr"),
