@@ -1,5 +1,8 @@
+import contextlib
+import io
 import logging
 
+from pipeline_steps.study import progress
 from pipeline_steps.study.progress import track
 
 
@@ -27,3 +30,15 @@ def test_work_begins_only_when_it_is_asked_for():
     assert begun == []
     next(tracked)
     assert begun == [0]
+
+
+def test_a_terminal_shows_a_bar_beside_the_log(monkeypatch, caplog):
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "_terminal", lambda: contextlib.nullcontext(screen))
+
+    with caplog.at_level(logging.INFO):
+        list(track(range(3), 3, "town", "bands"))
+
+    assert "town:   0%" in screen.getvalue()
+    assert "0/3" in screen.getvalue()
+    assert len(caplog.records) == 1
