@@ -19,6 +19,8 @@ if study.config.synthesize:
 include: "workflow/rules/check.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/tile.smk"
+include: "workflow/rules/split.smk"
+include: "workflow/rules/stretch.smk"
 include: "workflow/rules/adapt.smk"
 include: "workflow/rules/depth.smk"
 include: "workflow/rules/train.smk"
@@ -33,5 +35,5 @@ rule all:
     input:
         checked="results/check/findings.json",
         report="results/report/index.html" if study.split("test") else [],
-        new=maps(study.split("val", "predict")),
+        new=paths.maps(study.split("val", "predict")),
     localrule: True

@@ -12,14 +12,14 @@ from torch import nn
 
 from pipeline_steps.models.device import autocast, make_repeatable, pick_device
 from pipeline_steps.models.teacher import Teacher, load_teacher, save_teacher
-from pipeline_steps.rasters.store import Scene
+from pipeline_steps.rasters.store import Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.manifest import read_manifest, write_manifest
 from pipeline_steps.study.params.adapt import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import publishing
-from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches
+from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches, layers_of
 from pipeline_steps.training.loop import Losses, adamw, cosine, fit
 from pipeline_steps.training.losses import relative_height_loss
 
@@ -32,6 +32,8 @@ FLOOR = 0.3
 def run(
     base: Path,
     tiles: list[Path],
+    splits: list[Path],
+    stretch: Path,
     config: Path,
     weights: Path,
     preprocessor: Path,
@@ -40,23 +42,20 @@ def run(
 ) -> None:
     """Fine-tune the model whose manifest is ``base`` on the tiled scenes; write it as its like.
 
-    Heights are divided by their 98th percentile over all scenes and cut off there. Raises
+    Heights are divided by their 98th percentile over all scenes and cut off there; of a scene
+    that is divided (its manifest is among ``splits``) only the training part is used. Raises
     ValueError where no scene has any height.
     """
-    scenes = [Scene(path, read_manifest(path)) for path in tiles]
-    tall = _tall(scenes)
+    scenes = tiled(tiles, splits, read_manifest)
+    heights = [scene.folder / "elevation.zarr" for scene in scenes]
+    limits = read_manifest(stretch)["limits"]
+    rasters = layers_of(scenes, heights, limits, ("train", None), IGNORE)
+    tall = _tall(rasters, scenes)
     device = pick_device()
     make_repeatable(device)
     torch.manual_seed(params.seed)
-    # on a CPU the plain form trains half as fast again as the fused one, whose gradient is slow
-    attention = "eager" if device.type == "cpu" else None
-    teacher = load_teacher(base.parent, params.resample, attention)
-    if isinstance(teacher.network.head.activation2, nn.ReLU):
-        # a final ReLU that has once gone dark passes no gradient and stays so; it is back in use
-        # when the teacher is loaded again
-        teacher.network.head.activation2 = nn.Identity()
-    teacher = teacher.to(device, memory_format=torch.channels_last)
-    history = _learn(teacher, scenes, tall, params, device)
+    teacher = _teacher(base.parent, params, device)
+    history = _learn(teacher, rasters, tall, params, device)
     made = {path.name: path for path in (config, weights, preprocessor)}
     with publishing(*made.values()) as partials, tempfile.TemporaryDirectory() as work:
         save_teacher(teacher, Path(work))
@@ -66,7 +65,12 @@ def run(
         manifest,
         "pipeline_steps.adapt",
         params=params,
-        made_from={"base": base, **{s.name: p for s, p in zip(scenes, tiles, strict=True)}},
+        made_from={
+            "base": base,
+            "stretch": stretch,
+            **{s.name: p for s, p in zip(scenes, tiles, strict=True)},
+            **{f"split of {p.parent.name}": p for p in splits},
+        },
         made=made,
         model=manifest.parent.name,
         tall_m=tall,
@@ -75,10 +79,21 @@ def run(
     log.info("teacher: %s", weights)
 
 
+def _teacher(folder: Path, params: Params, device: torch.device) -> Teacher:
+    # on a CPU the plain form trains half as fast again as the fused one, whose gradient is slow
+    attention = "eager" if device.type == "cpu" else None
+    teacher = load_teacher(folder, params.resample, attention)
+    if isinstance(teacher.network.head.activation2, nn.ReLU):
+        # a final ReLU that has once gone dark passes no gradient and stays so; it is back in use
+        # when the teacher is loaded again
+        teacher.network.head.activation2 = nn.Identity()
+    return teacher.to(device, memory_format=torch.channels_last)
+
+
 def _learn(
-    teacher: Teacher, scenes: list[Scene], tall: float, params: Params, device: torch.device
+    teacher: Teacher, rasters: list[Layers], tall: float, params: Params, device: torch.device
 ) -> pd.DataFrame:
-    data = batches(_crops(scenes, params), params.batch, 0, device.type == "cuda")
+    data = batches(_crops(rasters, params), params.batch, 0, device.type == "cuda")
 
     def loss_of(batch: dict[str, torch.Tensor]) -> Losses:
         truth = FLOOR + (1 - FLOOR) * (batch["target"] / tall).clamp(0, 1)
@@ -93,26 +108,19 @@ def _learn(
     return fit(teacher, optimiser, cosine(steps), loss_of, work, device, 1.0, every)
 
 
-def _crops(scenes: list[Scene], params: Params) -> Crops:
-    rasters = [
-        Layers(scene.array("image", i), scene.array("labels", i), scene.array("elevation", i))
-        for scene in scenes
-        for i in range(len(scene.rasters))
-    ]
+def _crops(rasters: list[Layers], params: Params) -> Crops:
     augmentation = Augmentation(turns=True, photometric=0.3)
     count = params.steps * params.batch
     return Crops(rasters, params.crop, count, params.seed, augmentation, IGNORE)
 
 
-def _tall(scenes: list[Scene]) -> float:
+def _tall(rasters: list[Layers], scenes: list[Scene]) -> float:
     """Return the 98th percentile of what stands above the ground, in metres."""
     samples = []
-    for scene in scenes:
-        for index in range(len(scene.rasters)):
-            heights = scene.array("elevation", index)
-            step = max(1, int(np.sqrt(np.prod(heights.shape) / 1e6)))
-            sample = heights[::step, ::step]
-            samples.append(sample[np.isfinite(sample)])
+    for one in rasters:
+        step = max(1, int(np.sqrt(np.prod(one.target.shape) / 1e6)))
+        sample = one.target[::step, ::step]
+        samples.append(sample[np.isfinite(sample)])
     heights = np.concatenate(samples)
     standing = heights[heights > 0.5]
     if not standing.size:

@@ -1,163 +1,155 @@
-"""Look at the whole study before any hour is spent: open every file, read no image."""
+"""Look at the whole study before any hour is spent: open every file, read a sample of pixels."""
 
+import dataclasses
 import json
 import logging
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline_steps.rasters import raster
-from pipeline_steps.rasters.labels import Codebook
-from pipeline_steps.rasters.raster import Grid
-from pipeline_steps.rasters.windows import Window
+from pipeline_steps.inspection.findings import LEVELS, Findings, shown
+from pipeline_steps.inspection.parts import look_for_leaks
+from pipeline_steps.inspection.scene import Look
+from pipeline_steps.inspection.weights import look_at_models
 from pipeline_steps.study import cli
-from pipeline_steps.study.classes import IGNORE, ClassCode
+from pipeline_steps.study.classes import ClassCode
 from pipeline_steps.study.manifest import write_text
 from pipeline_steps.study.params.check import Params
 from pipeline_steps.study.params.fetch import Params as Models
+from pipeline_steps.study.params.split import Params as Split
 from pipeline_steps.study.params.tile import Params as Tile
+from pipeline_steps.study.plan import Plan, disk_gb, memory_gb
 from pipeline_steps.study.progress import track
-from pipeline_steps.study.scenes import Scene, read_scenes
+from pipeline_steps.study.scenes import read_scenes
 
 log = logging.getLogger(__name__)
 
-SAMPLE_PX = 64
+COARSER = 1.5
+"""Scenes whose pixels differ by more than this factor are said to."""
 
 
 def run(
     table: Path,
     root: str,
     findings: Path,
+    record: Path,
+    text: Path,
     classes: list[ClassCode],
     models: Models,
     tile: Tile,
+    split: Split,
+    plan: Plan,
     params: Params,
 ) -> None:
-    """Write what every scene is and what is wrong with the study, as JSON.
+    """Write what every scene is and what is wrong with the study: ``record`` JSON, ``text`` tables.
 
-    Raises ValueError with the first error, after all findings are in the log. The scene table's
-    paths are relative to ``root``.
+    The scene table's paths are relative to ``root``. Raises ValueError with the first error, after
+    both are written; ``findings``, the same as ``record``, is there only if there is none.
     """
-    scenes = list(read_scenes(table, root).values())
-    looked = _Look(classes, tile, params)
-    rows = [looked.scene(scene) for scene in track(scenes, len(scenes), "check", "scenes")]
-    looked.models(models)
-    for row in rows:
-        log.info("%(scene)s (%(split)s): %(images)d images, %(megapixels).1f MPix, %(crs)s", row)
-    for text in looked.warnings:
-        log.warning("warning: %s", text)
-    for text in looked.errors:
-        log.error("error: %s", text)
-    if looked.errors:
-        more = f" (and {len(looked.errors) - 1} more above)" if len(looked.errors) > 1 else ""
-        raise ValueError(looked.errors[0] + more)
-    found = {"scenes": rows, "warnings": looked.warnings}
-    write_text(findings, json.dumps(found, indent=1) + "\n")
+    scenes, found = list(read_scenes(table, root).values()), Findings()
+    looks = []
+    for scene in track(scenes, len(scenes), "check", "scenes"):
+        looks.append(Look(scene, classes, tile, params, found))
+        looks[-1].look()
+    _compare(looks, tile, plan, found)
+    leaks = look_for_leaks(looks, tile.bands, split, params, found)
+    shares = _class_shares(looks, classes, split, found)
+    cost = _cost(looks, tile, plan)
+    tables = {
+        "scenes": [look.row() for look in looks],
+        "classes": shares,
+        "leaks": leaks,
+        "models": look_at_models(models, found),
+        "cost": [cost],
+    }
+    levels = {level: [str(one) for one in found.of(level)] for level in LEVELS}
+    result = json.dumps(tables | {"findings": [dataclasses.asdict(one) for one in found]}, indent=1)
+    write_text(record, result + "\n")
+    write_text(text, _page(tables, levels))
+    for level, sentences in levels.items():
+        for sentence in sentences:
+            log.info("%s: %s", level, sentence)
+    errors = levels["error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more above)" if len(errors) > 1 else ""
+        raise ValueError(errors[0] + more)
+    write_text(findings, result + "\n")
 
 
-class _Look:
-    """Collects errors and warnings, so that one run tells all of them."""
-
-    def __init__(self, classes: list[ClassCode], tile: Tile, params: Params) -> None:
-        self.classes, self.tile, self.params = classes, tile, params
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
-
-    def scene(self, scene: Scene) -> dict[str, object]:
-        """Open every file of a scene; return what it is."""
-        pixels, places = 0, set()
-        for index, image in enumerate(scene.images):
-            grid = self._image(Path(image))
-            if grid is None:
-                continue
-            pixels += grid.height * grid.width
-            places.add(raster.crs_name(grid.crs) if grid.crs else "no CRS")
-            if scene.labels:
-                self._labels(Path(scene.labels[index]), grid)
-            if scene.elevation:
-                self._beside(Path(scene.elevation[index]), grid)
-        return {
-            "scene": scene.name,
-            "split": scene.split,
-            "images": len(scene.images),
-            "megapixels": pixels / 1e6,
-            "crs": ", ".join(sorted(places)),
-        }
-
-    def models(self, models: Models) -> None:
-        """Look whether every model that lies in a folder has its files."""
-        for name, model in models.models.items():
-            if model.source is None or not Path(model.source).is_dir():
-                continue
-            for file in ("config.json", "model.safetensors"):
-                if not (Path(model.source) / file).is_file():
-                    self.errors.append(
-                        f"{model.source}: has no {file}, expected one for fetch.models.{name}"
-                    )
-            if not model.sha256:
-                self.warnings.append(f"fetch.models.{name}: no sha256 stated, nothing is compared")
-
-    def _image(self, path: Path) -> Grid | None:
-        try:
-            with raster.opened(path) as source:
-                bands, found = self.tile.bands, source.dtypes
-                if source.count < max(bands):
-                    self.errors.append(
-                        f"{path}: has {source.count} bands, expected {max(bands)} (tile.bands)"
-                    )
-                elif {found[band - 1] for band in bands} != {"uint8"}:
-                    self.errors.append(f"{path}: is {found[0]}, expected uint8")
-                return Grid.of(source)
-        except ValueError as error:
-            self.errors.append(str(error))
-            return None
-
-    def _beside(self, path: Path, grid: Grid) -> None:
-        try:
-            with raster.opened(path) as source:
-                self._compare(path, Grid.of(source), grid)
-        except ValueError as error:
-            self.errors.append(str(error))
-
-    def _compare(self, path: Path, found: Grid, grid: Grid) -> None:
-        trouble = grid.disagreement(found)
-        if trouble:
-            self.errors.append(f"{path}: {trouble}, like its image")
-
-    def _labels(self, path: Path, grid: Grid) -> None:
-        """Compare the grid, and a sample of the labels with the classes."""
-        book = Codebook([c.keys for c in self.classes], self.tile.ignore_labels, IGNORE)
-        try:
-            with raster.opened(path) as source:
-                self._compare(path, Grid.of(source), grid)
-                for window in _sample(source.height, source.width, self.params.samples):
-                    book.encode(raster.read_labels(source, window, book.as_rgb))
-        except ValueError as error:
-            self.errors.append(str(error))
-            return
-        self._unlisted(path, book, book.unlisted)
-
-    def _unlisted(self, path: Path, book: Codebook, found: Counter) -> None:
-        if not found:
-            return
-        text = f"{path}: {book.describe(found)} in a sample, expected those of classes"
-        if self.tile.unlisted_labels == "error":
-            self.errors.append(f"{text}; `tile.unlisted_labels: ignore` lets them pass")
-        else:
-            self.warnings.append(f"{text}; not labelled")
-
-
-def _sample(height: int, width: int, count: int) -> list[Window]:
-    """Return windows spread over a raster, the same ones each time."""
-    rng = np.random.default_rng(0)
-    size = (min(SAMPLE_PX, height), min(SAMPLE_PX, width))
-    return [
-        Window(
-            int(rng.integers(height - size[0] + 1)), int(rng.integers(width - size[1] + 1)), *size
+def _compare(looks: list[Look], tile: Tile, plan: Plan, found: Findings) -> None:
+    """Find what does not agree between scenes, or between them and the study."""
+    images = [(file, image) for look in looks for file, image in look.images.items()]
+    by_type: dict[str, str] = {}
+    for file, image in images:
+        by_type.setdefault(image.dtype, file)
+    if len(by_type) > 1:
+        where = "; ".join(f"{file} is {dtype}" for dtype, file in by_type.items())
+        found.add("error", "images", f"{where}, expected one type in a study")
+    elif by_type and "uint8" not in by_type and not plan.is_stretched:
+        (dtype, file) = next(iter(by_type.items()))
+        found.add(
+            "error",
+            file,
+            f"is {dtype}, and the study does not say which values become 0 and 1",
+            "`stretch.percentiles: [2, 98]` takes them from the training scenes, stretch.limits"
+            " states them",
         )
-        for _ in range(count)
+    if len(set(tile.rgb_positions)) < len(tile.bands):
+        seen = ", ".join(str(tile.bands[place]) for place in tile.rgb_positions)
+        found.add("note", "tile.bands", f"{len(tile.bands)} are kept, networks see {seen}")
+    sizes = {look.scene.name: [i.gsd_m for i in look.images.values() if i.gsd_m] for look in looks}
+    known = {name: float(np.median(gsds)) for name, gsds in sizes.items() if gsds}
+    if known and max(known.values()) > COARSER * min(known.values()):
+        low, high = min(known, key=known.get), max(known, key=known.get)
+        found.add(
+            "warning",
+            "scenes",
+            f"ground sampling distance is {known[low]:.3g} m in {low} and {known[high]:.3g} m in"
+            f" {high}; networks learn sizes in pixels",
+        )
+
+
+def _class_shares(
+    looks: list[Look], classes: list[ClassCode], split: Split, found: Findings
+) -> list[dict[str, Any]]:
+    """Return each class's share of the sampled labels in every split, in per cent."""
+    splits = list(dict.fromkeys(look.scene.split for look in looks if look.counts.any()))
+    counts = {s: sum(look.counts for look in looks if look.scene.split == s) for s in splits}
+    learned = [counts[s] for s in splits if s in ("train", "blocks", "folds")]
+    for number, one in enumerate(classes):
+        if learned and not sum(learned)[number]:
+            found.add("warning", one.name, "is not in the sample of any training scene's labels")
+    if not splits:
+        return []
+    return [
+        {"class": one.name}
+        | {s: round(100 * float(counts[s][n] / counts[s].sum()), 2) for s in splits}
+        for n, one in enumerate(classes)
     ]
+
+
+def _cost(looks: list[Look], tile: Tile, plan: Plan) -> dict[str, Any]:
+    """Return the jobs of a run from nothing, its disk at most, and the memory of its largest."""
+    images = [(look.scene, image) for look in looks for image in look.images.values()]
+    tiled = pixels = 0
+    for scene, image in images:
+        area = image.grid.height * image.grid.width
+        depth = len(tile.bands) * np.dtype(image.dtype).itemsize + 1
+        tiled += area * (depth + bool(scene.labels) + 4 * bool(scene.elevation))
+        pixels += area
+    return {
+        "jobs": plan.jobs,
+        "disk_gb": round(disk_gb(plan, tiled, pixels), 3),
+        "memory_gb": round(memory_gb(plan, (i.grid.width for _, i in images)), 2),
+    }
+
+
+def _page(tables: dict[str, list[dict[str, Any]]], levels: dict[str, list[str]]) -> str:
+    parts = [f"{name}\n\n{shown(rows, ('pair',))}" for name, rows in tables.items() if rows]
+    said = [f"{level}: {one}" for level in reversed(LEVELS) for one in levels[level]]
+    verdict = f"errors: {len(levels['error'])}, warnings: {len(levels['warning'])}"
+    return "\n".join([*parts, *said, verdict, ""])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import numpy as np
 
 from pipeline_steps.metrics.depth import height_quality, seam
 from pipeline_steps.rasters.align import align, disagreement
-from pipeline_steps.rasters.store import Scene, new_array, read, shard_size
+from pipeline_steps.rasters.store import Limits, Scene, new_array, read, shard_size
+from pipeline_steps.rasters.views import Picture
 from pipeline_steps.rasters.windows import Window, blend, blocks, grid, padded
 from pipeline_steps.study import cli
 from pipeline_steps.study.manifest import read_manifest, write_manifest, write_text
@@ -31,7 +32,13 @@ FLAT = 1e-6
 
 
 def run(
-    teacher: Path | None, tile: Path, store: Path, quality: Path, manifest: Path, params: Params
+    teacher: Path | None,
+    tile: Path,
+    stretch: Path,
+    store: Path,
+    quality: Path,
+    manifest: Path,
+    params: Params,
 ) -> None:
     """Write pseudo-depth float16 in [0, 1] to ``store``, NaN where there is none, and its quality.
 
@@ -40,6 +47,7 @@ def run(
     """
     scene = Scene(tile, read_manifest(tile))
     network = _network(teacher.parent, params) if teacher else None
+    limits = read_manifest(stretch)["limits"]
     work, name = store.with_name("work.partial"), store.parent.parent.name
     remove(work)
     work.mkdir(parents=True)
@@ -48,7 +56,7 @@ def run(
         stack.callback(remove, work)
         (partial,) = stack.enter_context(publishing(store))
         for index in range(len(scene.rasters)):
-            raw, facts = _raw(scene, index, network, work, params)
+            raw, facts = _raw(scene, index, limits, network, work, params)
             facts |= _publish(scene, index, raw, partial, params)
             rasters.append({"name": scene.rasters[index]} | facts)
     found = {"teacher": name, "scene": scene.name, "rasters": rasters}
@@ -57,7 +65,7 @@ def run(
         manifest,
         "pipeline_steps.depth",
         params=params,
-        made_from={"tile": tile} | ({"teacher": teacher} if teacher else {}),
+        made_from={"tile": tile, "stretch": stretch} | ({"teacher": teacher} if teacher else {}),
         made={"depth": store, "quality": quality},
         scene=scene.name,
         teacher=name,
@@ -66,7 +74,7 @@ def run(
 
 
 def _network(folder: Path, params: Params) -> Network:
-    """Return a function from pixels uint8 [n, 3, size, size] to relative height [n, size, size]."""
+    """Return a function from images [n, 3, H, W] in [0, 1] to relative height [n, H, W]."""
     # elevation as the teacher needs no torch, which takes seconds to import
     from pipeline_steps.models.teacher import TeacherOnDevice
 
@@ -74,7 +82,12 @@ def _network(folder: Path, params: Params) -> Network:
 
 
 def _raw(
-    scene: Scene, index: int, network: Network | None, work: Path, params: Params
+    scene: Scene,
+    index: int,
+    limits: Limits | None,
+    network: Network | None,
+    work: Path,
+    params: Params,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return relative height float32 [H, W] on disk, aligned and blended, and its agreement."""
     shape = (scene.grid(index).height, scene.grid(index).width)
@@ -87,7 +100,7 @@ def _raw(
     everywhere = [w for row in grid(*shape, size, params.overlap) for w in row]
     windows = [w for w in everywhere if read(valid, w).any()]
     place = {window: number for number, window in enumerate(windows)}
-    depths = _windows(scene.array("image", index), windows, network, work, params)
+    depths = _windows(scene.picture(index, limits), windows, network, work, params)
     fit = np.tile([1.0, 0.0], (len(windows), 1))
     before = disagreement(windows, depths, fit)
     if params.align:
@@ -106,7 +119,7 @@ def _raw(
 
 
 def _windows(
-    image: Any, windows: list[Window], network: Network, work: Path, params: Params
+    image: Picture, windows: list[Window], network: Network, work: Path, params: Params
 ) -> np.ndarray:
     """Return what the teacher says in each window, float32 [n, size, size], kept on disk."""
     shape = (max(1, len(windows)), params.window, params.window)

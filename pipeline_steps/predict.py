@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pipeline_steps.models.device import autocast, pick_device
-from pipeline_steps.rasters.raster import MapWriter
 from pipeline_steps.rasters.store import Scene, open_array, read
 from pipeline_steps.rasters.windows import Window, blend, padded, starts
+from pipeline_steps.rasters.writing import MapWriter
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE, ClassLook
 from pipeline_steps.study.manifest import read_manifest
@@ -46,6 +46,11 @@ def run(
     if facts["classes"] != [look.name for look in looks]:
         raise ValueError(f"{model}: classes are {facts['classes']}, expected those of the study")
     scene = Scene(tile, read_manifest(tile))
+    found, expected = (
+        f"{len(one['bands'])} bands of {one['dtype']}" for one in (scene.facts, facts)
+    )
+    if found != expected:
+        raise ValueError(f"{tile}: image is {found}, expected {expected}, as trained on")
     network = _Network(model, facts, params)
     with publishing(classes, confidence) as partials:
         for index, name in enumerate(scene.rasters):
@@ -61,7 +66,7 @@ class _Network:
     """A trained network on its device: windows in, class probabilities out."""
 
     def __init__(self, model: Path, facts: dict[str, Any], params: Params) -> None:
-        self.device, self.params = pick_device(), params
+        self.device, self.params, self.facts = pick_device(), params, facts
         settings = facts["params"]["network"]
         module = import_module(f"pipeline_steps.models.{settings['model']}")
         network: nn.Module = module.build(len(facts["classes"]), None, settings)
@@ -73,7 +78,7 @@ class _Network:
         """Return probabilities float32 [n, classes, size, size]."""
         size = self.params.window
         pixels = np.stack([padded(read(image, w), size) for w in windows])
-        batch = torch.from_numpy(pixels).to(self.device).float() / 255
+        batch = torch.from_numpy(pixels).to(self.device)
         depth = None
         if fed is not None:
             height = np.stack([padded(read(fed, w), size) for w in windows])[:, None]
@@ -92,7 +97,8 @@ def _predict(
     looks: list[ClassLook],
     params: Params,
 ) -> None:
-    image, valid, grid = scene.array("image", index), scene.array("valid", index), scene.grid(index)
+    image = scene.picture(index, network.facts["stretch"])
+    valid, grid = scene.array("valid", index), scene.grid(index)
     bands = blend(
         grid.height,
         grid.width,

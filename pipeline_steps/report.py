@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pipeline_steps.rasters import raster
-from pipeline_steps.rasters.store import Scene, open_array
+from pipeline_steps.rasters.store import Limits, Scene, open_array
 from pipeline_steps.rasters.windows import Window
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
@@ -40,42 +41,52 @@ def run(
     maps: list[Path],
     histories: list[Path],
     tables: list[Path],
+    splits: list[Path],
+    stretch: Path,
     page: Path,
     figures: Path,
     template: Path,
     looks: list[ClassLook],
     params: Params,
 ) -> None:
-    """Write ``figures`` (PNG, one per test scene and one of learning curves) and the ``page``.
+    """Write ``figures`` (PNG, one per test scene, of each division and of curves) and ``page``.
 
     ``tiles`` and ``depths`` are manifests, ``maps`` class maps laid out as
     ``<experiment>/seed-<n>/<scene>/classes[.tif]``, ``histories`` as
     ``<experiment>/seed-<n>/history.csv``; ``tables`` are CSV files of ``tabulate`` with their
     like in HTML beside them; ``template`` is the page's Jinja template.
     """
+    limits = read_manifest(stretch)["limits"]
     with publishing(figures) as (partial,):
         partial.mkdir()
         for path in tiles:
             scene = Scene(path, read_manifest(path))
             fields = [d for d in depths if d.parent.name == scene.name]
             guesses = [m for m in maps if m.parent.name == scene.name]
-            figure = _scene_figure(scene, fields, guesses, looks, params)
+            figure = _scene_figure(scene, limits, fields, guesses, looks, params)
             figure.savefig(partial / f"scene_{scene.name}.png", dpi=params.dpi)
         _curves(histories).savefig(partial / "learning_curves.png", dpi=params.dpi)
         _bars(tables).savefig(partial / "overall.png", dpi=params.dpi)
+        for path in splits:
+            shutil.copy(path.parent / "split.png", partial / f"split_{path.parent.name}.png")
         pictures = sorted(partial.glob("*.png"), key=lambda p: (p.stem in OF_ALL, p.stem))
         write_text(page, _page(pictures, tables, template))
     log.info("report: %s", page)
 
 
 def _scene_figure(
-    scene: Scene, depths: list[Path], maps: list[Path], looks: list[ClassLook], params: Params
+    scene: Scene,
+    limits: Limits | None,
+    depths: list[Path],
+    maps: list[Path],
+    looks: list[ClassLook],
+    params: Params,
 ) -> Figure:
     """Return image, labels, pseudo-depth and every map side by side: of a folder, its first."""
     step = max(1, -(-max(scene.grid(0).height, scene.grid(0).width) // params.panel_px))
     labels = _coloured(np.asarray(scene.array("labels", 0)[::step, ::step]), looks)
     panels: list[tuple[str, np.ndarray]] = [
-        ("image", np.moveaxis(scene.array("image", 0)[:, ::step, ::step], 0, -1)),
+        ("image", np.moveaxis(scene.picture(0, limits)[..., ::step, ::step], 0, -1)),
         ("labels", labels),
     ]
     for path in depths:

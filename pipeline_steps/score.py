@@ -13,7 +13,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from pipeline_steps.metrics.confusion import confusion_matrix
 from pipeline_steps.rasters import raster
-from pipeline_steps.rasters.store import Scene, read, shard_size
+from pipeline_steps.rasters.store import Scene, read, shard_size, tiled
 from pipeline_steps.rasters.windows import Window, blocks
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
@@ -22,25 +22,34 @@ from pipeline_steps.study.params.score import Params
 
 
 def run(
-    tile: Path, classes: Path, counts: Path, experiment: str, seed: int, params: Params
+    tile: Path,
+    splits: list[Path],
+    classes: Path,
+    counts: Path,
+    experiment: str,
+    seed: int,
+    fold: int | None,
+    params: Params,
 ) -> None:
     """Write the confusion counts of ``classes`` against the labels of ``tile``; truth by row.
 
-    ``classes`` is a GeoTIFF, or for a scene of many images a folder of them. Raises ValueError
+    ``classes`` is a GeoTIFF, or for a scene of many images a folder of them; of a scene that is
+    divided (its manifest is in ``splits``) only the test part counts. Raises ValueError
     naming the map where it has another size than its labels or nothing on a labelled pixel.
     """
-    scene = Scene(tile, read_manifest(tile))
+    (scene,) = tiled([tile], splits, read_manifest)
     names = scene.facts["classes"]
     strata = {"all": np.zeros((len(names), len(names)), np.int64)}
     if params.boundary_px:
         strata["boundary"] = strata["all"].copy()
     for index, name in enumerate(scene.rasters):
         path = classes / f"{name}.tif" if scene.is_folder else classes
-        for truth, guess, near in _pairs(scene, index, path, params.boundary_px):
+        for truth, guess, near in _pairs(scene, index, path, params.boundary_px, fold):
             _add(strata, truth, guess, near, path)
     found = {
         "experiment": experiment,
         "seed": seed,
+        "fold": fold,
         "scene": scene.name,
         "classes": names,
         "strata": {name: matrix.tolist() for name, matrix in strata.items()},
@@ -49,10 +58,11 @@ def run(
 
 
 def _pairs(
-    scene: Scene, index: int, path: Path, reach: int
+    scene: Scene, index: int, path: Path, reach: int, fold: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield labels, map and nearness to a boundary, block by block."""
+    """Yield labels, map and nearness to a boundary, block by block; none but tested labels."""
     labels, grid = scene.array("labels", index), scene.grid(index)
+    tested = scene.within(labels, index, "test", fold, IGNORE)
     with raster.opened(path) as source:
         if (source.height, source.width) != (grid.height, grid.width):
             raise ValueError(
@@ -67,7 +77,7 @@ def _pairs(
             )
             truth = read(labels, around)
             near = near_boundary(truth, reach)[inner]
-            yield truth[inner], raster.read(source, window, 1), near
+            yield read(tested, window), raster.read(source, window, 1), near
 
 
 def near_boundary(labels: np.ndarray, reach: int) -> np.ndarray:

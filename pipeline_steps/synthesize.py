@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_steps.rasters import town
-from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study import cli
 from pipeline_steps.study.params.synthesize import Params
 from pipeline_steps.study.publish import publishing

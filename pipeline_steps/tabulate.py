@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline_steps.metrics.confusion import Scores, scores
 from pipeline_steps.study import cli
-from pipeline_steps.study.manifest import write_text
+from pipeline_steps.study.manifest import read_manifest, write_text
 from pipeline_steps.study.params.tabulate import Params
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,18 @@ POLICY = (
 )
 
 
-def run(counts: list[Path], qualities: list[Path], folder: Path, params: Params) -> None:
+def run(
+    counts: list[Path],
+    qualities: list[Path],
+    splits: list[Path],
+    findings: Path,
+    folder: Path,
+    params: Params,
+) -> None:
     """Write ``overall``, ``classes``, ``scenes``, ``strata`` and ``depth`` into ``folder``.
 
     ``counts`` are the files of ``score``, in the order the experiments shall have; ``qualities``
-    those of ``depth``.
+    those of ``depth``, ``splits`` manifests of divided scenes, ``findings`` what ``check`` wrote.
     """
     found = [json.loads(path.read_text()) for path in counts]
     tables = {
@@ -39,7 +46,8 @@ def run(counts: list[Path], qualities: list[Path], folder: Path, params: Params)
         "strata": _strata(found),
         "depth": _depth([json.loads(path.read_text()) for path in qualities]),
     }
-    note = f"{POLICY} {_majority(found)}"
+    leaks = _leaks(read_manifest(findings)["leaks"], [read_manifest(path) for path in splits])
+    note = f"{POLICY} {_majority(found)} {leaks}"
     for name, table in tables.items():
         _write(folder / name, table, note if name != "depth" else "", params.digits)
     log.info("tables: %s", folder)
@@ -128,6 +136,24 @@ def _majority(found: list[dict[str, Any]]) -> str:
     one = scores(constant)
     name = found[0]["classes"][int(support.argmax())]
     return f"Predicting {name!r} everywhere: mIoU {one.miou:.3f}, OA {one.oa:.3f}."
+
+
+def _leaks(measured: list[dict[str, Any]], divided: list[dict[str, Any]]) -> str:
+    """Say how far apart is what is learned from and what is tested."""
+    said = []
+    for one in measured:
+        parts = []
+        if one["shared_m2"] is not None:
+            parts.append(f"{one['shared_m2']:.6g} m² shared, nearest {one['nearest_m']:.4g} m")
+        if one["continuing"] is not None:
+            pairs = one["continuing"] + one["same"]
+            parts.append(f"{pairs} pairs of images without georeference continue one another")
+        said.append(f"{one['between']}: {', '.join(parts) or 'not comparable'}")
+    for one in divided:
+        apart = one["nearest_m"]
+        unit = "an unknown distance" if apart is None else f"{apart:.4g} m"
+        said.append(f"{one['scene']}: blocks of training and test at least {unit} apart")
+    return f"Leak: {'; '.join(said)}." if said else ""
 
 
 def _write(path: Path, table: pd.DataFrame, note: str, digits: int) -> None:

@@ -13,14 +13,14 @@ from torch import nn
 
 from pipeline_steps.models.device import autocast, make_repeatable, pick_device
 from pipeline_steps.rasters.labels import class_counts
-from pipeline_steps.rasters.store import Scene, open_array
+from pipeline_steps.rasters.store import Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
-from pipeline_steps.study.manifest import read_manifest, write_manifest
+from pipeline_steps.study.manifest import numbered, read_manifest, write_manifest
 from pipeline_steps.study.params.train import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import publishing
-from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches
+from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches, layers_of
 from pipeline_steps.training.loop import Losses, adamw, fit, polynomial
 from pipeline_steps.training.losses import segmentation_loss, ssim_loss
 
@@ -35,51 +35,58 @@ def run(
     depths: list[Path],
     validation: list[Path],
     validation_depths: list[Path],
+    splits: list[Path],
+    stretch: Path,
     encoder: Path | None,
     model: Path,
     history: Path,
     manifest: Path,
     seed: int,
+    fold: int | None,
     params: Params,
 ) -> None:
     """Write the trained network, its losses by step, and the manifest that says how to rebuild it.
 
-    All paths in are manifests: ``tiles`` of the training scenes, ``depths`` of their pseudo-depth
-    in the same order (none for a network without depth), ``encoder`` of the fetched weights.
-    Raises ValueError where a class has no pixel to learn from.
+    Most paths in are manifests: ``tiles`` of the training scenes, ``depths`` of their pseudo-depth
+    in the same order (none for a network without depth), ``splits`` of those that are divided,
+    ``encoder`` of fetched weights. Raises ValueError where a class has no pixel to learn from.
     """
-    scenes = [Scene(path, read_manifest(path)) for path in tiles]
-    frequencies = _frequencies(scenes)
+    scenes = tiled(tiles, splits, read_manifest)
+    frequencies, limits = _frequencies(scenes, fold), read_manifest(stretch)["limits"]
     torch.manual_seed(seed)
     device = pick_device()
     make_repeatable(device)
-    network = _network(params, len(frequencies), encoder)
-    network = network.to(device, memory_format=torch.channels_last)
-    _log_size(network)
+    network = _network(params, len(frequencies), encoder, device)
     objective = _Objective(network, params, frequencies, device)
-    held_out = [Scene(path, read_manifest(path)) for path in validation]
-    watch = _validation(held_out, validation_depths, objective, params)
-    losses = _learn(objective, _crops(scenes, depths, params, seed, params.steps), watch)
-    with publishing(model, history) as partials:
-        state = network.to("cpu", memory_format=torch.contiguous_format).state_dict()
-        save_file({key: value.contiguous() for key, value in state.items()}, partials[0])
-        losses.to_csv(partials[1], index=False)
+    learned = layers_of(scenes, _stores(depths), limits, ("train", fold), IGNORE)
+    held_out = tiled(validation, splits, read_manifest)
+    watched = layers_of(held_out, _stores(validation_depths), limits, ("val", fold), IGNORE)
+    crops = _crops(learned, params, seed, params.steps)
+    losses = _learn(objective, crops, _validation(watched, objective, params))
+    _publish(network, losses, model, history)
     write_manifest(
         manifest,
         "pipeline_steps.train",
         f"pipeline_steps.models.{params.network.model}",
         params=params,
-        made_from={
-            str(i): path
-            for i, path in enumerate([*tiles, *depths, *validation, *validation_depths])
-        }
+        made_from=numbered([*tiles, *depths, *validation, *validation_depths, *splits, stretch])
         | ({"encoder": encoder} if encoder else {}),
         made={"model": model, "history": history},
-        seed=seed,
+        run={"seed": seed, "fold": fold},
+        stretch=scenes[0].limits(limits),
+        bands=scenes[0].facts["bands"],
+        dtype=scenes[0].facts["dtype"],
         classes=scenes[0].facts["classes"],
         label_counts=frequencies.tolist(),
     )
     log.info("model: %s", model)
+
+
+def _publish(network: nn.Module, losses: pd.DataFrame, model: Path, history: Path) -> None:
+    with publishing(model, history) as partials:
+        state = network.to("cpu", memory_format=torch.contiguous_format).state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, partials[0])
+        losses.to_csv(partials[1], index=False)
 
 
 class _Objective:
@@ -125,14 +132,20 @@ def _learn(
     )
 
 
-def _network(params: Params, classes: int, encoder: Path | None) -> nn.Module:
+def _network(params: Params, classes: int, encoder: Path | None, device: torch.device) -> nn.Module:
     module = import_module(f"pipeline_steps.models.{params.network.model}")
     weights = encoder.parent / "model.safetensors" if encoder else None
-    return module.build(classes, weights, params.network.model_dump())
+    network = module.build(classes, weights, params.network.model_dump())
+    for name, part in network.named_children():
+        count = sum(p.numel() for p in part.parameters())
+        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        log.info("%s: %d parameters, %d trained", name, count, trained)
+    return network.to(device, memory_format=torch.channels_last)
 
 
-def _frequencies(scenes: list[Scene]) -> np.ndarray:
-    counts, names = class_counts(scenes), scenes[0].facts["classes"]
+def _frequencies(scenes: list[Scene], fold: int | None) -> np.ndarray:
+    counts = class_counts([scene.label_counts("train", fold) for scene in scenes])
+    names = scenes[0].facts["classes"]
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
     if missing:
         places = ", ".join(str(scene.folder / "manifest.json") for scene in scenes)
@@ -143,29 +156,24 @@ def _frequencies(scenes: list[Scene]) -> np.ndarray:
     return counts
 
 
-def _crops(scenes: list[Scene], depths: list[Path], params: Params, seed: int, steps: int) -> Crops:
-    rasters = [
-        Layers(
-            scene.array("image", i),
-            scene.array("labels", i),
-            open_array(depths[n].parent / "depth.zarr", i) if depths else None,
-        )
-        for n, scene in enumerate(scenes)
-        for i in range(len(scene.rasters))
-    ]
+def _stores(depths: list[Path]) -> list[Path]:
+    return [manifest.parent / "depth.zarr" for manifest in depths]
+
+
+def _crops(rasters: list[Layers], params: Params, seed: int, steps: int) -> Crops:
     augmentation = Augmentation(params.scale, params.turns, params.photometric)
     count, hold = steps * params.batch, params.workers == 0
     return Crops(rasters, params.crop, count, seed, augmentation, IGNORE, hold)
 
 
 def _validation(
-    scenes: list[Scene], depths: list[Path], objective: _Objective, params: Params
+    rasters: list[Layers], objective: _Objective, params: Params
 ) -> Callable[[], dict[str, float]]:
-    """Return a function that gives the mean losses over fixed crops, or nothing without scenes."""
-    if not scenes:
+    """Return a function that gives the mean losses over fixed crops, or nothing without rasters."""
+    if not rasters:
         return dict
     plain = params.model_copy(update={"scale": (1.0, 1.0), "turns": False, "photometric": 0.0})
-    crops = _crops(scenes, depths, plain, 0, VALIDATION_BATCHES)
+    crops = _crops(rasters, plain, 0, VALIDATION_BATCHES)
     data = list(batches(crops, params.batch, 0, False))
 
     @torch.no_grad()
@@ -180,13 +188,6 @@ def _validation(
         return {f"val_{key}": float(mean) for key, mean in means.items()}
 
     return measure
-
-
-def _log_size(network: nn.Module) -> None:
-    for name, part in network.named_children():
-        count = sum(p.numel() for p in part.parameters())
-        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
-        log.info("%s: %d parameters, %d trained", name, count, trained)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Teacher(nn.Module):
 
 
 class TeacherOnDevice:
-    """A teacher where it runs: pixels uint8 [n, 3, H, W] in, float32 [n, H, W] out."""
+    """A teacher where it runs: image [n, 3, H, W] in [0, 1] in, float32 [n, H, W] out."""
 
     def __init__(self, folder: Path, resample: float, precision: str) -> None:
         self.device, self.precision = pick_device(), precision
@@ -59,7 +59,7 @@ class TeacherOnDevice:
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        image = torch.from_numpy(pixels).to(self.device).float() / 255
+        image = torch.from_numpy(pixels).to(self.device)
         with autocast(self.device, self.precision):
             height = self.teacher(image.contiguous(memory_format=torch.channels_last))
         return height[:, 0].float().cpu().numpy()

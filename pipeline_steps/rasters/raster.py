@@ -1,4 +1,4 @@
-"""Raster files: the only place that knows rasterio."""
+"""Raster files: reading them, window by window."""
 
 import contextlib
 import dataclasses
@@ -9,12 +9,21 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetReader, DatasetWriter
+from affine import TransformNotInvertibleError
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.features import rasterize
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window as RasterioWindow
 
+from pipeline_steps.rasters.labels import NOT_A_LABEL
 from pipeline_steps.rasters.windows import Window
+
+CACHE_BYTES = 256 * 2**20
+"""What GDAL may keep of decoded blocks: a row of windows over striped files of usual width."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +36,18 @@ class Grid:
     transform: tuple[float, float, float, float, float, float]
 
     @classmethod
-    def of(cls, source: DatasetReader) -> "Grid":
-        """Return the grid of an open raster."""
-        crs = source.crs.to_wkt() if source.crs else None
-        return cls(source.height, source.width, crs, tuple(source.transform)[:6])
+    def of(cls, source: DatasetReader, crs: str | None = None) -> "Grid":
+        """Return the grid of an open raster.
+
+        ``crs`` stands in where the file has a place, as from a world file, but no CRS. Local
+        coordinates, which have no place on the ground, count as none.
+        """
+        found = None
+        if source.crs and (source.crs.is_projected or source.crs.is_geographic):
+            found = source.crs.to_wkt()
+        elif crs and not source.crs and source.transform != rasterio.Affine.identity():
+            found = wkt_of(crs)
+        return cls(source.height, source.width, found, tuple(source.transform)[:6])
 
     def disagreement(self, other: "Grid") -> str | None:
         """Return how ``other`` differs, as "found, expected …", or None where both are the same.
@@ -38,18 +55,23 @@ class Grid:
         A grid without a CRS is compared by size alone. Origins may differ by a hundredth of a
         pixel, sizes of a pixel by a millionth.
         """
+        have_place = self.crs is not None and other.crs is not None
+        if have_place and rasterio.CRS.from_wkt(self.crs) != rasterio.CRS.from_wkt(other.crs):
+            return f"has CRS {crs_name(other.crs)}, expected {crs_name(self.crs)}"
         if (self.height, self.width) != (other.height, other.width):
             found, expected = f"{other.width}x{other.height}", f"{self.width}x{self.height}"
             return f"is {found} pixels, expected {expected}"
-        if self.crs is None or other.crs is None:
+        if not have_place:
             return None
-        if rasterio.CRS.from_wkt(self.crs) != rasterio.CRS.from_wkt(other.crs):
-            return f"has CRS {crs_name(other.crs)}, expected {crs_name(self.crs)}"
         pixel = max(abs(self.transform[0]), abs(self.transform[1]))
         tolerance = pixel * np.array([1e-6, 1e-6, 1e-2, 1e-6, 1e-6, 1e-2])
-        if np.any(np.abs(np.subtract(self.transform, other.transform)) > tolerance):
+        if np.all(np.abs(np.subtract(self.transform, other.transform)) <= tolerance):
+            return None
+        sizes = [np.delete(one.transform, (2, 5)) for one in (self, other)]
+        if not np.allclose(*sizes, rtol=1e-6, atol=0):
             return f"has transform {other.transform}, expected {self.transform}"
-        return None
+        columns, rows = ~affine_of(self) @ (other.transform[2], other.transform[5])
+        return f"begins at column {columns:.6g} and row {rows:.6g}, expected 0 and 0"
 
 
 @contextlib.contextmanager
@@ -63,124 +85,241 @@ def opened(path: Path) -> Iterator[DatasetReader]:
         rasterio.Env(
             GDAL_ERROR_ON_LIBJPEG_WARNING="YES",
             GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
+            GDAL_NUM_THREADS="ALL_CPUS",
+            GDAL_CACHEMAX=CACHE_BYTES,
         ),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            with rasterio.open(path) as source:
-                yield source
-        except RasterioError as error:
-            cause = str(error.__cause__ or error)
-            raise ValueError(
-                f"{path}: cannot be read ({cause}), expected a whole raster"
-            ) from error
+        with naming(path):
+            source = rasterio.open(path)
+        with source:
+            if not source.count:
+                raise ValueError(f"{path}: has no bands, expected a raster")
+            yield source
+
+
+@contextlib.contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Give what GDAL cannot read the name of its file."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError, TransformNotInvertibleError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"{path}: cannot be read ({cause}), expected a whole raster") from error
+
+
+@contextlib.contextmanager
+def opened_on(
+    path: Path,
+    grid: Grid,
+    resampling: str,
+    crs: str | None = None,
+    nodata: float | None = None,
+) -> Iterator[DatasetReader]:
+    """Open a raster as it lies on ``grid``: as it is where the grids agree, else warped.
+
+    ``resampling`` is "nearest", whose mask says where the file lies, or "bilinear", which gives
+    float32 and NaN where there is no height; ``crs`` and ``nodata`` stand in for what the file
+    does not say. Raises ValueError where sizes differ and one of the two has no CRS.
+    """
+    with opened(path) as source:
+        found = Grid.of(source, crs)
+        with naming(path):
+            trouble = grid.disagreement(found)
+        if trouble is None:
+            yield source
+            return
+        if not (grid.crs and found.crs):
+            raise ValueError(f"{path}: {trouble} like its image, since one of them has no CRS")
+        place = {
+            "src_crs": found.crs,
+            "crs": grid.crs,
+            "transform": affine_of(grid),
+            "width": grid.width,
+            "height": grid.height,
+            "resampling": Resampling[resampling],
+        }
+        if resampling == "nearest":
+            # nodata is for the classes to judge; the alpha says where the file ends
+            place |= {"src_nodata": None, "add_alpha": alpha_of(source) is None}
+        else:
+            unknown = source.nodata if source.nodata is not None else nodata
+            unknown = np.nan if unknown is None else unknown
+            place |= {"src_nodata": unknown, "nodata": np.nan, "dtype": "float32"}
+        with naming(path):
+            warped = WarpedVRT(source, **place)
+        with warped:
+            yield warped
+
+
+def is_warped(source: DatasetReader) -> bool:
+    """Return whether ``opened_on`` had to warp."""
+    return isinstance(source, WarpedVRT)
+
+
+def file_of(source: DatasetReader) -> DatasetReader:
+    """Return the file behind a source, warped or not."""
+    return source.src_dataset if is_warped(source) else source
+
+
+def require_band(source: DatasetReader, band: int, key: str) -> None:
+    """Raise ValueError where a file has no such band; ``key`` of the study asks for it."""
+    file = file_of(source)
+    if file.count < band:
+        raise ValueError(f"{file.name}: has {file.count} bands, expected {band} ({key})")
 
 
 def read(source: DatasetReader, window: Window, bands: Sequence[int] | int) -> np.ndarray:
     """Read one window: [bands, height, width] for a list of bands, [height, width] for one."""
-    return source.read(bands, window=_window(window))
+    with naming(file_of(source).name):
+        return source.read(bands, window=_window(window))
+
+
+def read_image(
+    source: DatasetReader, window: Window, bands: Sequence[int], nodata: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels [bands, height, width] of one window, and where they are data, bool.
+
+    A pixel is data unless the file's nodata value, mask band or alpha says otherwise of all
+    ``bands``, or ``nodata`` stands in all of them, or a number in one of them is not finite. A
+    band that is itself among ``bands`` is no alpha: what it marks counts where all others are 0.
+    """
+    pixels = read(source, window, bands)
+    is_valid = np.ones(pixels.shape[1:], bool)
+    if pixels.dtype.kind == "f":
+        is_valid &= np.isfinite(pixels).all(axis=0)
+    if nodata is not None:
+        is_valid &= (pixels != nodata).any(axis=0)
+    alpha = alpha_of(source)
+    marked = [band for band in bands if band != alpha]
+    flags = {flag for band in marked for flag in source.mask_flag_enums[band - 1]}
+    stated = [source.nodatavals[band - 1] for band in bands]
+    if flags == {MaskFlags.nodata} and None not in stated:
+        # quicker than the masks, which GDAL reads from the same pixels again
+        is_data = [band != value for band, value in zip(pixels, stated, strict=True)]
+        is_valid &= np.logical_or.reduce(is_data)
+    elif alpha is not None:
+        # the band itself: GDAL's masks know alpha of 8 and 16 bits alone
+        is_data = read(source, window, alpha) > 0
+        if alpha in bands:
+            is_data |= (pixels != 0).any(axis=0)
+        is_valid &= is_data
+    elif flags - {MaskFlags.all_valid}:
+        with naming(file_of(source).name):
+            masks = source.read_masks(marked, window=_window(window))
+        is_valid &= (masks > 0).any(axis=0)
+    return pixels, is_valid
+
+
+def alpha_of(source: DatasetReader) -> int | None:
+    """Return the number of the band that the file calls alpha, counted from 1."""
+    kinds = source.colorinterp
+    return kinds.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in kinds else None
 
 
 def read_labels(source: DatasetReader, window: Window, as_rgb: bool) -> np.ndarray:
     """Read labels: values [height, width], or colours uint8 [3, height, width].
 
     A palette is looked up where colours are asked for. Raises ValueError where the file has
-    neither three bands nor a palette.
+    neither three bands nor a palette, or holds fractions.
     """
-    if np.dtype(source.dtypes[0]).kind == "f":
-        raise ValueError(f"{source.name}: is {source.dtypes[0]}, expected integer labels")
+    file = file_of(source)
     if not as_rgb:
-        return read(source, window, 1)
-    if source.count >= 3:
+        values = read(source, window, 1)
+        return _whole_numbers(file.name, values) if values.dtype.kind == "f" else values
+    if file.count >= 3:
         return read(source, window, [1, 2, 3])
     try:
-        palette = source.colormap(1)
+        palette = file.colormap(1)
     except ValueError:
         raise ValueError(
-            f"{source.name}: has {source.count} band and no palette, expected colours (3 bands),"
+            f"{file.name}: has {file.count} band and no palette, expected colours (3 bands),"
             " since the classes are given by rgb"
         ) from None
-    table = np.zeros((256, 3), np.uint8)
+    indices = read(source, window, 1)
+    table = np.zeros((np.iinfo(indices.dtype).max + 1, 3), np.uint8)
     for index, colour in palette.items():
         table[index] = colour[:3]
-    return np.moveaxis(table[read(source, window, 1)], -1, 0)
+    return np.moveaxis(table[indices], -1, 0)
 
 
-def read_valid(source: DatasetReader, window: Window) -> np.ndarray:
-    """Return where the file has data, bool [height, width]: from nodata, mask band or alpha."""
-    return source.dataset_mask(window=_window(window)) > 0
+def _whole_numbers(name: str, values: np.ndarray) -> np.ndarray:
+    """Return floating labels as integers; NaN says that there is none."""
+    is_known = np.isfinite(values)
+    if (values[is_known] != np.rint(values[is_known])).any():
+        raise ValueError(f"{name}: is {values.dtype} with fractions, expected integer labels")
+    return np.where(is_known, values, NOT_A_LABEL).astype(np.int64)
 
 
-def write_raster(path: Path, array: np.ndarray, grid: Grid, **profile: Any) -> None:
-    """Write [bands, height, width] as a tiled, deflated GeoTIFF."""
-    with _created(path, grid, len(array), array.dtype, **profile) as target:
-        target.write(array)
+def read_extent(warped: DatasetReader, window: Window) -> np.ndarray:
+    """Return where a file lies that ``opened_on`` had to warp for "nearest", bool [height, width].
 
-
-class MapWriter:
-    """Writes a one-band map row by row, and ends it as a cloud-optimised GeoTIFF.
-
-    GDAL's COG driver copies from a finished raster, so rows go to an uncompressed one first. As
-    a context manager it leaves no such draft behind, however the block ends.
+    That is the alpha which was added, and which GDAL's masks know of in 8 bits alone.
     """
-
-    def __init__(self, path: Path, grid: Grid, dtype: str, nodata: float) -> None:
-        self.path, self._draft = path, path.with_name(path.name + ".draft.tif")
-        self._target = _created(self._draft, grid, 1, dtype, nodata=nodata, compress="NONE")
-
-    def __enter__(self) -> "MapWriter":
-        return self
-
-    def __exit__(self, *trouble: object) -> None:
-        self._target.close()
-        self._draft.unlink(missing_ok=True)
-
-    def write(self, top: int, rows: np.ndarray) -> None:
-        """Write ``rows`` [height, width] beginning at row ``top``."""
-        height, width = rows.shape
-        self._target.write(rows, 1, window=RasterioWindow(0, top, width, height))
-
-    def describe(self, names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> None:
-        """Give the map a colour table and the classes' names."""
-        self._target.write_colormap(1, dict(enumerate(colours)))
-        self._target.update_tags(1, **{f"class_{i}": name for i, name in enumerate(names)})
-        self._target.set_band_description(1, "land cover")
-
-    def close(self, resampling: str) -> None:
-        """End the map: overviews by ``resampling``, deflate, 512-pixel blocks."""
-        self._target.close()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            rasterio.shutil.copy(
-                self._draft,
-                self.path,
-                driver="COG",
-                compress="DEFLATE",
-                blocksize=512,
-                overview_resampling=resampling,
-            )
-        self._draft.unlink()
+    return read(warped, window, alpha_of(warped) or warped.count) > 0
 
 
-def _created(path: Path, grid: Grid, count: int, dtype: Any, **profile: Any) -> DatasetWriter:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "DEFLATE"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=grid.height,
-            width=grid.width,
-            count=count,
-            dtype=dtype,
-            crs=grid.crs,
-            transform=rasterio.Affine(*grid.transform),
-            BIGTIFF="IF_SAFER",
-            **(settings | profile),
-        )
+def burn(
+    shapes: Sequence[Any],
+    codes: Sequence[int],
+    grid: Grid,
+    window: Window,
+    outside: int,
+    all_touched: bool,
+) -> np.ndarray:
+    """Draw polygons, the later over the earlier, onto a window: int32 [height, width].
+
+    ``shapes`` are geometries in the CRS of ``grid``, ``codes`` what to draw for each.
+    """
+    size = (window.height, window.width)
+    if not len(shapes):
+        return np.full(size, outside, np.int32)
+    place = affine_of(grid) @ rasterio.Affine.translation(window.x, window.y)
+    return rasterize(
+        zip(shapes, codes, strict=True),
+        out_shape=size,
+        fill=outside,
+        transform=place,
+        all_touched=all_touched,
+        dtype="int32",
+    )
+
+
+def affine_of(grid: Grid) -> rasterio.Affine:
+    """Return the transform from (column, row) to the grid's CRS."""
+    return rasterio.Affine(*grid.transform)
+
+
+def bounds_in(grid: Grid, window: Window, crs: str) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of a window of ``grid`` in another ``crs``."""
+    place = affine_of(grid)
+    ends = [(window.x, window.y), (window.x + window.width, window.y + window.height)]
+    corners = np.array([place @ (x, y) for x, _ in ends for _, y in ends])
+    box = (*corners.min(axis=0), *corners.max(axis=0))
+    try:
+        return transform_bounds(grid.crs, crs, *box)
+    except RasterioError as error:
+        raise ValueError(
+            f"bounds {box} of {crs_name(grid.crs)} have no place in {crs_name(crs)}"
+        ) from error
+
+
+def moved(points: np.ndarray, source: str, target: str) -> np.ndarray:
+    """Return points [n, 2] of one CRS in another; what has no place there is infinite."""
+    try:
+        x, y = transform(source, target, points[:, 0], points[:, 1])
+    except (RasterioError, CPLE_BaseError):
+        return np.full(points.shape, np.inf)
+    return np.stack([x, y], axis=1)
+
+
+def wkt_of(crs: str) -> str:
+    """Return a CRS, however it is written, as WKT; raises ValueError where it is none."""
+    try:
+        return rasterio.CRS.from_user_input(crs).to_wkt()
+    except (CRSError, ValueError) as error:
+        raise ValueError(f"CRS is {crs!r}, expected one such as EPSG:25832") from error
 
 
 def _window(window: Window) -> RasterioWindow:

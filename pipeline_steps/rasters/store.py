@@ -1,20 +1,37 @@
 """Zarr stores: one array per raster of a scene, whole shards only; here alone is zarr known."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import GzipCodec, ZstdCodec
 
 from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.splits import Division, name_of
+from pipeline_steps.rasters.views import EIGHT_BIT, Part, Picture
 from pipeline_steps.rasters.windows import Window
+
+Limits = Sequence[Sequence[float]]
 
 CHUNKS_PER_SHARD = 8
 """Chunks along each side of a shard: a shard is one file."""
 
 
+COMPRESSION = {"zstd": ZstdCodec(level=1), "deflate": GzipCodec(level=6), "none": None}
+
+
 def new_array(
-    store: Path, index: int, shape: tuple[int, ...], dtype: str, fill: Any, chunk: int
+    store: Path,
+    index: int,
+    shape: tuple[int, ...],
+    dtype: str,
+    fill: Any,
+    chunk: int,
+    compression: str = "zstd",
 ) -> zarr.Array:
     """Create the array of raster ``index`` in ``store``; its last two axes are chunked.
 
@@ -27,8 +44,38 @@ def new_array(
         for size, length in zip(inner, shape, strict=True)
     )
     return group.create_array(
-        str(index), shape=shape, dtype=dtype, fill_value=fill, chunks=inner, shards=shard
+        str(index),
+        shape=shape,
+        dtype=dtype,
+        fill_value=fill,
+        chunks=inner,
+        shards=shard,
+        compressors=COMPRESSION[compression],
     )
+
+
+@contextlib.contextmanager
+def written(*arrays: zarr.Array) -> Iterator[Callable[..., None]]:
+    """Yield a function that takes a window and one block per array, and writes beside the caller.
+
+    One block waits at most; what fails is raised by the next call, or at the end.
+    """
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        pending: list[Future[None]] = []
+
+        def write(window: Window, *blocks: np.ndarray) -> None:
+            if pending:
+                pending.pop().result()
+            pending.append(writer.submit(_write, arrays, window, blocks))
+
+        yield write
+        for last in pending:
+            last.result()
+
+
+def _write(arrays: Sequence[zarr.Array], window: Window, blocks: Sequence[np.ndarray]) -> None:
+    for array, block in zip(arrays, blocks, strict=True):
+        array[(..., *window.slices)] = block
 
 
 def shard_size(chunk: int) -> int:
@@ -52,12 +99,15 @@ def read(array: Any, window: Window) -> np.ndarray:
 class Scene:
     """A tiled scene: its manifest, and its arrays by the name of their store.
 
-    ``image`` uint8 [3, H, W]; ``labels`` uint8 [H, W], 255 where there is none; ``valid`` uint8
-    [H, W], 1 where the image has data; ``elevation`` float32 [H, W] in metres, NaN where unknown.
+    ``image`` [bands, H, W] as the file has it; ``labels`` uint8 [H, W], 255 where there is none;
+    ``valid`` uint8 [H, W], 1 where the image has data; ``elevation`` float32 [H, W], metres above
+    ground, NaN where unknown. ``divided`` is the manifest of its division, if it has one.
     """
 
-    def __init__(self, manifest: Path, facts: dict[str, Any]) -> None:
-        self.folder, self.facts = manifest.parent, facts
+    def __init__(
+        self, manifest: Path, facts: dict[str, Any], divided: dict[str, Any] | None = None
+    ) -> None:
+        self.folder, self.facts, self.divided = manifest.parent, facts, divided
         self.name: str = facts["scene"]
         self.is_folder: bool = facts["is_folder"]
         self.rasters: list[str] = [raster["name"] for raster in facts["rasters"]]
@@ -70,3 +120,57 @@ class Scene:
     def array(self, store: str, index: int) -> zarr.Array:
         """Open one of ``image``, ``labels``, ``valid`` and ``elevation`` of raster ``index``."""
         return open_array(self.folder / f"{store}.zarr", index)
+
+    def division(self, index: int) -> Division | None:
+        """Return how raster ``index`` is divided."""
+        if self.divided is None:
+            return None
+        grid, facts = self.grid(index), self.divided["rasters"][index]
+        folds = self.divided["folds"]
+        return Division(grid.height, grid.width, facts["codes"], facts["reach"], folds)
+
+    def within(self, array: Any, index: int, part: str, fold: int | None, fill: float) -> Any:
+        """Return ``array``, [H, W], or if the scene is divided ``fill`` outside a part."""
+        division = self.division(index)
+        return array if division is None else Part(array, division, part, fold, fill)
+
+    def label_counts(self, part: str, fold: int | None) -> list[int]:
+        """Return labelled pixels of every class, in one part if the scene is divided."""
+        if self.divided is None:
+            return self.facts["label_counts"]
+        folds = self.divided["folds"]
+        return self.divided["label_counts"][name_of(part, None if folds is None else fold)]
+
+    def limits(self, stated: Limits | None) -> list[list[float]]:
+        """Return what becomes 0 and 1 in each band, from what the study's stretch says.
+
+        Raises ValueError where it says nothing and the image is not of 8 bits, or where it is of
+        another number of bands.
+        """
+        bands, dtype = len(self.facts["bands"]), self.facts["dtype"]
+        if stated is None and dtype != "uint8":
+            raise ValueError(
+                f"{self.folder / 'manifest.json'}: image is {dtype}, expected stretch.percentiles"
+                " or stretch.limits, since only 8 bits have limits of their own"
+            )
+        pairs = [list(pair) for pair in stated or [EIGHT_BIT]]
+        pairs *= bands if len(pairs) == 1 else 1
+        if len(pairs) != bands:
+            raise ValueError(
+                f"{self.folder / 'manifest.json'}: image has {bands} bands, expected {len(pairs)},"
+                " as many as are stretched"
+            )
+        return pairs
+
+    def picture(self, index: int, stretch: Limits | None) -> Picture:
+        """Open what networks see of raster ``index``, stretched as the study says."""
+        return Picture(self.array("image", index), self.facts["rgb"], self.limits(stretch))
+
+
+def tiled(
+    tiles: Sequence[Path], splits: Sequence[Path], read_facts: Callable[[Path], dict[str, Any]]
+) -> list[Scene]:
+    """Open scenes by their manifests, with the manifests of those among them that are divided."""
+    divided = {facts["scene"]: facts for facts in map(read_facts, splits)}
+    pairs = ((path, read_facts(path)) for path in tiles)
+    return [Scene(path, facts, divided.get(facts["scene"])) for path, facts in pairs]

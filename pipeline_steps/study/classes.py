@@ -1,23 +1,34 @@
 """Classes: how they are written in label files, what they are called, how they look."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline_steps.study.params.base import LabelValue, Rgb, StageParams
+from pipeline_steps.study.params.base import LabelValue, LabelWord, Rgb, StageParams
 
 IGNORE = 255
 """The class index of pixels that are neither trained on nor scored."""
 
+NUMBER = re.compile(r"-?[0-9]{1,10}")
+Label = LabelValue | LabelWord
+Key = int | str | tuple[int, int, int]
+"""What a label file may say of a pixel: a value, a polygon's word, or a colour."""
+
+
+def plain(key: Key) -> Key:
+    """Return a key as files are compared by: a number in letters is that number."""
+    return int(key) if isinstance(key, str) and NUMBER.fullmatch(key) else key
+
 
 class ClassCode(StageParams):
-    """A class's name, and how label files write it: by values, or by colours."""
+    """A class's name, and how label files write it: by values and words, or by colours."""
 
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")]
     """What tables and legends call it."""
 
-    value: LabelValue | Annotated[tuple[LabelValue, ...], Field(min_length=1)] | None = None
-    """Label value, or a list of values that all mean this class."""
+    value: Label | Annotated[tuple[Label, ...], Field(min_length=1)] | None = None
+    """Label value, or word of a polygon's attribute, or a list of those that mean this class."""
 
     rgb: Rgb | None = None
     """Label colour, where label files are pictures: [red, green, blue], each 0 to 255."""
@@ -29,11 +40,12 @@ class ClassCode(StageParams):
         return self
 
     @property
-    def keys(self) -> tuple[int | tuple[int, int, int], ...]:
-        """Return every value or colour that means this class."""
+    def keys(self) -> tuple[Key, ...]:
+        """Return every value, word or colour that means this class."""
         if self.rgb is not None:
             return (self.rgb,)
-        return self.value if isinstance(self.value, tuple) else (self.value,)
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        return tuple(map(plain, values))
 
 
 class ClassLook(StageParams):

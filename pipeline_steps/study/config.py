@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline_steps.study.classes import ClassSpec
+from pipeline_steps.study.classes import ClassSpec, plain
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
@@ -20,10 +20,13 @@ from pipeline_steps.study.params.fetch import Params as Fetch
 from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.params.report import Params as Report
 from pipeline_steps.study.params.score import Params as Score
+from pipeline_steps.study.params.split import Params as Split
+from pipeline_steps.study.params.stretch import Params as Stretch
 from pipeline_steps.study.params.synthesize import Params as Synthesize
 from pipeline_steps.study.params.tabulate import Params as Tabulate
 from pipeline_steps.study.params.tile import Params as Tile
 from pipeline_steps.study.params.train import Params as Train
+from pipeline_steps.study.runs import Run, dealt, is_part, runs_of
 from pipeline_steps.study.scenes import Scene, read_scenes
 
 ELEVATION = "elevation"
@@ -77,6 +80,12 @@ class Study(StageParams):
     tile: Tile = Tile()
     """How rasters are read."""
 
+    stretch: Stretch = Stretch()
+    """Which image values become 0 and 1."""
+
+    split: Split = Split()
+    """How scenes are divided whose split is `blocks` or `folds`."""
+
     adapt: Adapt = Adapt()
     """How teachers learn from elevation."""
 
@@ -111,13 +120,15 @@ class Study(StageParams):
             raise ValueError("classes: a value or rgb stands twice, expected each label once")
         if len({c.rgb is None for c in self.classes}) > 1:
             raise ValueError("classes: some have value and some rgb, expected one kind for all")
-        if {isinstance(key, int) for key in self.tile.ignore_labels} - {
-            self.classes[0].rgb is None
-        }:
-            kind = "values" if self.classes[0].rgb is None else "colours"
+        by_colour = self.classes[0].rgb is not None
+        if any(isinstance(key, tuple) != by_colour for key in self.tile.ignore_labels):
+            kind = "colours" if by_colour else "values"
             raise ValueError(f"tile.ignore_labels: expected {kind}, as in classes")
-        if set(keys) & set(self.tile.ignore_labels):
+        if set(keys) & set(map(plain, self.tile.ignore_labels)):
             raise ValueError("tile.ignore_labels: names a label of the classes, expected others")
+        pairs, bands = self.stretch.limits or (), len(self.tile.bands)
+        if len(pairs) not in (0, 1, bands):
+            raise ValueError(f"stretch.limits: {len(pairs)} pairs found, expected 1 or {bands}")
         return self
 
 
@@ -130,10 +141,23 @@ class Loaded:
     root: str
     scenes: dict[str, Scene]
     trainings: dict[str, Train]
+    folds: dict[str, int]
 
-    def split(self, *splits: str) -> list[str]:
-        """Return the names of the scenes of ``splits``, in the table's order."""
-        return [scene.name for scene in self.scenes.values() if scene.split in splits]
+    def split(self, *parts: str, fold: int | None = None) -> list[str]:
+        """Return the scenes with ground of ``parts``, in ``fold`` or any, in the table's order."""
+        return [
+            name
+            for name, scene in self.scenes.items()
+            if any(is_part(scene, p, fold, self.folds, self.config.split) for p in parts)
+        ]
+
+    def runs(self, experiment: str) -> list[Run]:
+        """Return the trainings of an experiment."""
+        return runs_of(self.config.experiments[experiment].seeds, self.config.split.folds)
+
+    def divided(self, scenes: list[str]) -> list[str]:
+        """Return those of ``scenes`` that are divided into blocks."""
+        return [name for name in scenes if self.scenes[name].split == "blocks"]
 
     def teachers(self) -> list[str]:
         """Return every teacher that an experiment uses, each once."""
@@ -156,7 +180,8 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     table = _beside_its_file(study.scenes, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
-    loaded = Loaded(study, table, root, scenes, trainings)
+    folds = dealt(scenes.values(), study.split)
+    loaded = Loaded(study, table, root, scenes, trainings, folds)
     _teachers_exist(loaded, where)
     _scenes_suffice(loaded, table)
     return loaded
@@ -235,8 +260,9 @@ def _teachers_exist(loaded: Loaded, where: str) -> None:
 
 
 def _scenes_suffice(loaded: Loaded, table: str) -> None:
+    _folds_suffice(loaded, table)
     if not loaded.split("train"):
-        raise StudyError(f"{table}: no scene has split train, expected at least one")
+        raise StudyError(f"{table}: no scene has split train, blocks or folds, expected one")
     taught = [name for name in loaded.split("train") if loaded.scenes[name].elevation]
     adapted = set(loaded.teachers()) & set(loaded.config.adapt.teachers)
     if adapted and not taught:
@@ -248,8 +274,28 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
             continue
         fed = training.network.depth == "fed"
         for scene in loaded.scenes.values():
-            if (fed or scene.split == "train") and not scene.elevation:
+            if (fed or scene.name in loaded.split("train")) and not scene.elevation:
                 raise StudyError(
                     f"{table}: elevation of {scene.name!r} is empty, expected a path since"
                     f" experiment {name!r} uses it"
                 )
+
+
+def _folds_suffice(loaded: Loaded, table: str) -> None:
+    """Raise StudyError where folds and scenes do not go together."""
+    folds, splits = loaded.config.split.folds, {s.split for s in loaded.scenes.values()}
+    if folds is None and "folds" in splits:
+        raise StudyError(f"{table}: a scene has split folds, expected their number (split.folds)")
+    if folds is None:
+        return
+    whole = sum(scene.split == "folds" for scene in loaded.scenes.values())
+    if not splits & {"folds", "blocks"}:
+        raise StudyError(f"{table}: split.folds is {folds}, expected a scene to divide (folds)")
+    if "blocks" not in splits and whole < folds:
+        raise StudyError(f"{table}: {whole} scenes have split folds, expected at least {folds}")
+    adapted = sorted(set(loaded.teachers()) & set(loaded.config.adapt.teachers))
+    if adapted:
+        raise StudyError(
+            f"{table}: split.folds is {folds} and teacher {adapted[0]!r} is adapted, which would"
+            " learn from every test; expected a fetched one"
+        )

@@ -8,7 +8,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-COMPUTING = {"numpy", "rasterio", "scipy", "timm", "torch", "torchvision", "transformers", "zarr"}
+COMPUTING = {
+    "numpy",
+    "pyogrio",
+    "rasterio",
+    "scipy",
+    "shapely",
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+    "zarr",
+}
 """Libraries whose version can change a result, and so belongs to the code."""
 
 

@@ -6,7 +6,7 @@ No clock and no host in them: equal work, equal bytes.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,11 @@ def write_manifest(
         **facts,
     }
     write_text(path, json.dumps(manifest, indent=1, allow_nan=False) + "\n")
+
+
+def numbered(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return paths by their number, for ``made_from`` where none has a name."""
+    return {str(number): path for number, path in enumerate(paths)}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

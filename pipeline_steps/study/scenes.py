@@ -2,34 +2,48 @@
 
 import csv
 import dataclasses
-import glob
 import os
 import re
 from pathlib import Path
 
 from pipeline_steps.study.errors import StudyError
+from pipeline_steps.study.patterns import is_pattern, matches, partner
 
-COLUMNS = ("scene", "image", "labels", "elevation", "split")
-SPLITS = ("train", "val", "test", "predict")
+COLUMNS = ("scene", "image", "labels", "elevation", "terrain", "list", "split")
+SPLITS = ("train", "val", "test", "predict", "blocks", "folds")
+LAYERS = ("labels", "elevation", "terrain")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-WILD = re.compile(r"[*?\[]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One row of the table; ``labels`` and ``elevation`` are empty or match ``images`` in order."""
+    """One row of the table; what lies beside ``images`` is empty or matches them in order."""
 
     name: str
     images: tuple[str, ...]
     labels: tuple[str, ...]
     elevation: tuple[str, ...]
+    terrain: tuple[str, ...]
     split: str
     is_folder: bool
     """The image cell is a glob: however many files match, maps are published in a folder."""
 
+    raster_names: tuple[str, ...]
+    """What each image is called in results: its stem, or what makes it unique in its scene."""
 
-def read_scenes(table: Path, root: str, made: str | None = None) -> dict[str, Scene]:
-    """Read the scenes of ``table``, with paths relative to ``root``.
+    listed: str | None = None
+    """The text file that says which of the glob's matches belong to the scene."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return every file of the scene that is read for its pixels."""
+        return (*self.images, *self.labels, *self.elevation, *self.terrain)
+
+
+def read_scenes(
+    table: Path, root: str, made: str | None = None, only: str | None = None
+) -> dict[str, Scene]:
+    """Read the scenes of ``table``, or the one called ``only``, with paths relative to ``root``.
 
     Files below ``made`` need not exist yet: a rule makes them. Raises StudyError naming the
     line for anything that cannot be run.
@@ -37,8 +51,10 @@ def read_scenes(table: Path, root: str, made: str | None = None) -> dict[str, Sc
     scenes: dict[str, Scene] = {}
     owners: dict[str, str] = {}
     for number, row in _rows(table):
+        if only not in (None, row["scene"]):
+            continue
         place = f"{table}:{number}"
-        scene = _scene(row, root, made, place)
+        scene = _Row(row, root, made, place).scene()
         if scene.name in scenes:
             raise StudyError(f"{place}: scene is {scene.name!r} again, expected each name once")
         for image in scene.images:
@@ -50,7 +66,8 @@ def read_scenes(table: Path, root: str, made: str | None = None) -> dict[str, Sc
                 )
         scenes[scene.name] = scene
     if not scenes:
-        raise StudyError(f"{table}: no scenes found, expected at least one row")
+        wanted = "at least one row" if only is None else f"a row of {only!r}"
+        raise StudyError(f"{table}: no scenes found, expected {wanted}")
     return scenes
 
 
@@ -79,70 +96,120 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _scene(row: dict[str, str], root: str, made: str | None, place: str) -> Scene:
-    name, split = row["scene"], row["split"]
-    if not NAME.fullmatch(name):
-        raise StudyError(
-            f"{place}: scene is {name!r}, expected letters, digits, '.', '_' and '-' only"
-        )
-    if split not in SPLITS:
-        raise StudyError(f"{place}: split is {split!r}, expected one of {', '.join(SPLITS)}")
-    if not row["image"]:
-        raise StudyError(f"{place}: image is empty, expected a path or a glob")
-    images = _files(row["image"], root, made, f"{place}: image")
-    labels = _beside(images, row.get("labels", ""), root, made, f"{place}: labels")
-    elevation = _beside(images, row.get("elevation", ""), root, made, f"{place}: elevation")
-    if not labels and split != "predict":
-        raise StudyError(f"{place}: labels is empty, expected a path since split is {split}")
-    return Scene(name, images, labels, elevation, split, bool(WILD.search(row["image"])))
+class _Row:
+    """One line of the table on its way to a scene."""
 
+    def __init__(self, row: dict[str, str], root: str, made: str | None, place: str) -> None:
+        self.row, self.root, self.made, self.place = row, root, made, place
+        self.cell = {column: row.get(column, "") for column in COLUMNS}
 
-def _files(cell: str, root: str, made: str | None, what: str) -> tuple[str, ...]:
-    path = os.path.join(root, cell)
-    if WILD.search(cell):
-        found = tuple(
-            path
-            for name in sorted(glob.glob(cell, root_dir=root or None))
-            if os.path.isfile(path := os.path.join(root, name))
-        )
-        if not found:
-            raise StudyError(f"{what} is {path}, expected it to match at least one file")
-        stems = [Path(file).stem for file in found]
-        doubled = next((stem for stem in stems if stems.count(stem) > 1), None)
-        if doubled:
-            raise StudyError(f"{what} matches {doubled!r} more than once, expected each stem once")
-        return found
-    is_made = made is not None and Path(path).is_relative_to(made)
-    if not is_made and not os.path.isfile(path):
-        found_instead = "a folder" if os.path.isdir(path) else "no file"
-        raise StudyError(f"{what} is {path}, where {found_instead} is; expected a file")
-    return (path,)
-
-
-def _beside(
-    images: tuple[str, ...], cell: str, root: str, made: str | None, what: str
-) -> tuple[str, ...]:
-    """Return the files of ``cell``, one per image: the only one, or those with the same stem."""
-    if not cell:
-        return ()
-    files = _files(cell, root, made, what)
-    if not WILD.search(cell):
-        if len(images) != 1:
+    def scene(self) -> Scene:
+        self._words()
+        images = self._files("image")
+        listed = self._listed()
+        if listed is not None:
+            images = self._chosen(images, Path(listed))
+        beside = {layer: self._beside(layer, images) for layer in LAYERS}
+        split = self.cell["split"]
+        if not beside["labels"] and split != "predict":
             raise StudyError(
-                f"{what} is {cell}, one file for {len(images)} images; expected a glob"
+                f"{self.place}: labels is empty, expected a path since split is {split}"
             )
-        return files
-    by_stem = {Path(file).stem: file for file in files}
-    for image in images:
-        if Path(image).stem not in by_stem:
+        if beside["terrain"] and not beside["elevation"]:
+            raise StudyError(f"{self.place}: elevation is empty, expected a surface for terrain")
+        return Scene(
+            self.cell["scene"],
+            tuple(images.values()),
+            **beside,
+            split=split,
+            is_folder=is_pattern(self.cell["image"]),
+            raster_names=_names(images),
+            listed=listed,
+        )
+
+    def _words(self) -> None:
+        name, split = self.cell["scene"], self.cell["split"]
+        if not NAME.fullmatch(name):
             raise StudyError(
-                f"{what} is {cell}, which has no file for {image}; expected one of the same stem"
+                f"{self.place}: scene is {name!r}, expected letters, digits, '.', '_' and '-' only"
             )
-    return tuple(by_stem[Path(image).stem] for image in images)
+        if split not in SPLITS:
+            raise StudyError(
+                f"{self.place}: split is {split!r}, expected one of {', '.join(SPLITS)}"
+            )
+        if not self.cell["image"]:
+            raise StudyError(f"{self.place}: image is empty, expected a path or a pattern")
+
+    def _files(self, column: str) -> dict[tuple[str, ...], str]:
+        """Return the files of a cell by what its wildcards stood for."""
+        cell = self.cell[column]
+        what, path = f"{self.place}: {column}", os.path.join(self.root, cell)
+        if is_pattern(cell):
+            found = matches(cell, self.root)
+            if not found:
+                raise StudyError(f"{what} is {path}, expected it to match at least one file")
+            return found
+        is_made = self.made is not None and Path(path).is_relative_to(self.made)
+        if not is_made and not os.path.isfile(path):
+            instead = "a folder" if os.path.isdir(path) else "no file"
+            raise StudyError(f"{what} is {path}, where {instead} is; expected a file")
+        return {(): path}
+
+    def _beside(self, column: str, images: dict[tuple[str, ...], str]) -> tuple[str, ...]:
+        """Return one file per image: the only one, or those whose wildcards stand for the same."""
+        if not self.cell[column]:
+            return ()
+        what, files = f"{self.place}: {column} is {self.cell[column]}", self._files(column)
+        if () in files and () not in images:
+            raise StudyError(f"{what}, one file for {len(images)} images; expected a pattern")
+        if len(next(iter(files))) != len(next(iter(images))):
+            raise StudyError(f"{what}, expected as many wildcards as image has")
+        found = {key: partner(key, files) for key in images}
+        for key, file in found.items():
+            if file is None:
+                raise StudyError(
+                    f"{what}, which has no file for {images[key]}; expected one whose wildcards"
+                    f" stand for {', '.join(key)}"
+                )
+        return tuple(found.values())
+
+    def _listed(self) -> str | None:
+        if not self.cell["list"]:
+            return None
+        path = os.path.join(self.root, self.cell["list"])
+        if not is_pattern(self.cell["image"]):
+            raise StudyError(f"{self.place}: list is {path}, expected none for a single image")
+        if not os.path.isfile(path):
+            raise StudyError(f"{self.place}: list is {path}, where no file is; expected a file")
+        return path
+
+    def _chosen(
+        self, images: dict[tuple[str, ...], str], listed: Path
+    ) -> dict[tuple[str, ...], str]:
+        """Return the images whose name or stem is a line of ``listed``."""
+        lines = (line.strip() for line in listed.read_text("utf-8-sig").splitlines())
+        names = [Path(line).name for line in lines if line]
+        by_name: dict[str, list[tuple[str, ...]]] = {}
+        for key, file in images.items():
+            for name in {Path(file).name, Path(file).stem}:
+                by_name.setdefault(name, []).append(key)
+        for name in names:
+            if len(by_name.get(name, [])) != 1:
+                raise StudyError(
+                    f"{self.place}: list is {listed}, where {name} is {len(by_name.get(name, []))}"
+                    f" of the images of {self.cell['image']}; expected one"
+                )
+        wanted = {by_name[name][0] for name in names}
+        if not wanted:
+            raise StudyError(f"{self.place}: list is {listed}, which is empty; expected names")
+        return {key: file for key, file in images.items() if key in wanted}
 
 
-def sidecars_of(file: str) -> list[str]:
-    """Return the files beside a raster that GDAL reads with it: mask, notes, world file."""
-    stem, end = os.path.splitext(file)
-    world = [f"{stem}{end[:2]}{end[-1]}w", f"{file}w", f"{stem}.wld"] if len(end) > 2 else []
-    return [f for f in (f"{file}.msk", f"{file}.aux.xml", *world) if os.path.isfile(f)]
+def _names(images: dict[tuple[str, ...], str]) -> tuple[str, ...]:
+    """Return the stems, or where two are alike what the wildcards stood for."""
+    names = [Path(file).stem for file in images.values()]
+    if len(set(names)) < len(names):
+        names = ["__".join(key).replace(os.sep, "__") for key in images]
+    if len(set(names)) < len(names):
+        names = [f"{name}__{number}" for number, name in enumerate(names)]
+    return tuple(names)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as transform
 
-from pipeline_steps.rasters.store import read
+from pipeline_steps.rasters.store import Limits, Scene, open_array, read
 from pipeline_steps.rasters.windows import Window, padded
 
 HELD_IN_MEMORY = 2 * 1024**3
@@ -19,7 +20,7 @@ HELD_IN_MEMORY = 2 * 1024**3
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """One raster's arrays: image [3, H, W], and what goes with it, [H, W] each.
+    """One raster's arrays: image [3, H, W] in [0, 1], and what goes with it, [H, W] each.
 
     ``labels`` is uint8 with ``ignore`` where there is none; ``target`` is float, NaN where unknown:
     pseudo-depth in [0, 1], or elevation; None where the training has no use for it.
@@ -33,6 +34,28 @@ class Layers:
     def size(self) -> tuple[int, int]:
         """Return height and width."""
         return self.image.shape[1], self.image.shape[2]
+
+
+def layers_of(
+    scenes: Sequence[Scene],
+    targets: Sequence[Path],
+    limits: Limits | None,
+    part: tuple[str, int | None],
+    ignore: int,
+) -> list[Layers]:
+    """Open the rasters of ``scenes``, with ``targets``, a store for each scene, if there are any.
+
+    Where a scene is divided, labels and targets outside ``part`` (its name and fold) are unknown.
+    """
+    rasters = []
+    for number, scene in enumerate(scenes):
+        for i in range(len(scene.rasters)):
+            labels = scene.within(scene.array("labels", i), i, *part, ignore)
+            target = None
+            if targets:
+                target = scene.within(open_array(targets[number], i), i, *part, np.nan)
+            rasters.append(Layers(scene.picture(i, limits), labels, target))
+    return rasters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +117,7 @@ class Crops(Dataset):
             if (labels != self.ignore).any():
                 break
         layers = {
-            "image": _tensor(padded(read(raster.image, window), size)) / 255,
+            "image": _tensor(padded(read(raster.image, window), size)),
             "labels": _tensor(_filled(labels, size, self.ignore)[None]),
         }
         if raster.target is not None:
@@ -123,11 +146,16 @@ def _held(rasters: Sequence[Layers]) -> list[Layers]:
     """Return rasters in memory if all fit: reading the same chunks again costs more than a step."""
     kept = ("image", "labels", "target")
     arrays = [getattr(r, key) for r in rasters for key in kept if getattr(r, key) is not None]
-    if sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in arrays) > HELD_IN_MEMORY:
+    if sum(array.nbytes for array in arrays) > HELD_IN_MEMORY:
         return list(rasters)
-    return [
-        Layers(r.image[:], r.labels[:], None if r.target is None else r.target[:]) for r in rasters
-    ]
+    return [Layers(*(_in_memory(getattr(r, key)) for key in kept)) for r in rasters]
+
+
+def _in_memory(array: Any | None) -> Any | None:
+    """Return an array, or a view of one, that reads no file."""
+    if array is None:
+        return None
+    return array.held() if hasattr(array, "held") else array[:]
 
 
 def _anywhere(shape: tuple[int, int], size: int, rng: np.random.Generator) -> Window:

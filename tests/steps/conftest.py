@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline_steps import synthesize, tile
-from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.rasters import raster
+from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.town import CLASSES
+from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import ClassCode, ClassLook
 from pipeline_steps.study.params.fetch import Model
 from pipeline_steps.study.params.train import Params as Train
@@ -74,14 +76,51 @@ def training(**changes) -> Train:
     return Train.model_validate_json(json.dumps(TINY | changes | {"network": network}))
 
 
-def tile_arguments(folder: Path, scene: str) -> dict:
+def tile_arguments(folder: Path, scene: str, image, labels="", elevation="", **cells) -> dict:
+    """Return the arguments of ``tile.run`` for a scene whose stores shall lie in ``folder``.
+
+    Its row of the table, written beside that folder, has these files, or patterns of them, and
+    what else ``cells`` says: terrain, list, split.
+    """
+    row = {"scene": scene, "image": image, "labels": labels, "elevation": elevation}
+    row |= dict.fromkeys(("terrain", "list"), "") | {"split": "train" if labels else "predict"}
+    row |= cells
+    table = folder.parent / f"{scene}.tsv"
+    folder.mkdir(parents=True, exist_ok=True)
+    table.write_text("\n".join("\t".join(map(str, line)) for line in (row, row.values())) + "\n")
     stores = {name: folder / f"{name}.zarr" for name in ("image", "labels", "valid", "elevation")}
     return stores | {
         "scene": scene,
-        "folder": 0,
+        "table": table,
+        "root": "",
         "manifest": folder / "manifest.json",
         "classes": CODES,
+        "params": tile.Params(),
     }
+
+
+def stretch_file(folder: Path, limits=None) -> Path:
+    """Write what ``stretch`` leaves: the values that become 0 and 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stretch.json").write_text(json.dumps({"limits": limits}))
+    return folder / "stretch.json"
+
+
+def division(folder: Path, scene: str, *codes, reach=0, folds=None, counts=()) -> Path:
+    """Write what ``split`` leaves of a scene: the codes of each raster's blocks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rasters = [
+        {"name": name, "codes": c, "reach": reach} for name, c in zip("ab", codes, strict=False)
+    ]
+    facts = {"scene": scene, "folds": folds, "rasters": rasters, "label_counts": dict(counts)}
+    (folder / "manifest.json").write_text(json.dumps(facts))
+    return folder / "manifest.json"
+
+
+@pytest.fixture(scope="session")
+def stretch(tmp_path_factory) -> Path:
+    """The limits of a study of 8-bit images that says nothing of them."""
+    return stretch_file(tmp_path_factory.mktemp("stretch"))
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +130,18 @@ def town(tmp_path_factory) -> Path:
     files = [folder / f"{name}.tif" for name in ("image", "labels", "elevation")]
     synthesize.run("somewhere", *files, synthesize.Params(size=64))
     return folder
+
+
+@pytest.fixture(scope="session")
+def deep(tmp_path_factory, town) -> Path:
+    """The tiled town in 16 bits, where 65535 is what 255 is in 8."""
+    folder = tmp_path_factory.mktemp("deep")
+    with raster.opened(town / "image.tif") as source:
+        grid, pixels = Grid.of(source), source.read().astype(np.uint16)
+    write_raster(folder / "image.tif", pixels * 257, grid)
+    files = {"image": folder / "image.tif", "elevation": town / "elevation.tif"}
+    tile.run(**tile_arguments(folder / "somewhere", "somewhere", **files))
+    return folder / "somewhere" / "manifest.json"
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +155,6 @@ def covered(tmp_path_factory, town) -> Path:
         np.broadcast_to(rows.astype(np.uint8), (64, 64))[None],
         Grid(64, 64, None, (1, 0, 0, 0, 1, 0)),
     )
-    tile.run(
-        images=[town / "image.tif"],
-        label_files=[labels],
-        elevation_files=[town / "elevation.tif"],
-        params=tile.Params(chunk=32),
-        **tile_arguments(folder, "somewhere"),
-    )
+    files = [town / "image.tif", labels, town / "elevation.tif"]
+    tile.run(**tile_arguments(folder, "somewhere", *files) | {"params": tile.Params(chunk=32)})
     return folder / "manifest.json"

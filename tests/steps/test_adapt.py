@@ -7,9 +7,11 @@ import torch
 
 from pipeline_steps import adapt, fetch, tile
 from pipeline_steps.models.teacher import load_teacher
+from pipeline_steps.rasters.raster import Grid, opened
 from pipeline_steps.rasters.store import Scene
+from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.manifest import digest_of, read_manifest
-from tests.steps.conftest import TEACHER, model_files, tile_arguments
+from tests.steps.conftest import TEACHER, division, model_files, stretch_file, tile_arguments
 
 PARAMS = adapt.Params(steps=40, batch=4, crop=32, resample=0.5, lr=3e-3, precision="fp32")
 
@@ -26,9 +28,9 @@ def correlation(depth, height):
     return np.corrcoef(depth.ravel(), height.ravel())[0, 1]
 
 
-def adapted(folder, base, scene, params=PARAMS):
-    files = model_files(folder)
-    adapt.run(base, [scene], *files, params)
+def adapted(folder, base, scene, params=PARAMS, splits=(), limits=None):
+    stretch = stretch_file(folder / "inputs", limits)
+    adapt.run(base, [scene], list(splits), stretch, *model_files(folder), params)
     return folder
 
 
@@ -66,14 +68,44 @@ def test_the_same_seed_gives_the_same_teacher(tmp_path, base, covered):
     assert digest_of(one / "model.safetensors") == digest_of(two / "model.safetensors")
 
 
-def test_scenes_without_any_height_are_refused(tmp_path, base, town):
-    arguments = tile_arguments(tmp_path / "flat", "flat")
-    tile.run(
-        images=[town / "image.tif"],
-        label_files=[],
-        elevation_files=[],
-        params=tile.Params(),
-        **arguments,
+def test_of_a_divided_scene_the_training_part_alone_is_learnt(tmp_path, base, town):
+    """Another height on the last block, which is tested, changes nothing; on the first it does."""
+    short = PARAMS.model_copy(update={"steps": 3})
+    with opened(town / "elevation.tif") as source:
+        grid, height = Grid.of(source), source.read()
+    weights = []
+    for number, columns in enumerate((slice(0), slice(44, 64), slice(0, 20))):
+        folder, other = tmp_path / str(number), height.copy()
+        other[..., columns] = 9 - other[..., columns]
+        write_raster(folder / "elevation.tif", other, grid)
+        files = {"image": town / "image.tif", "elevation": folder / "elevation.tif"}
+        tile.run(**tile_arguments(folder / "scene", "scene", **files))
+        split = division(folder / "split", "scene", [[0, 1, 2]])
+        scene = folder / "scene" / "manifest.json"
+        made = adapted(folder / "teacher", base, scene, short, splits=[split])
+        weights.append(digest_of(made / "model.safetensors"))
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_an_image_of_sixteen_bits_is_seen_between_the_studys_limits(tmp_path, base, deep, town):
+    short = PARAMS.model_copy(update={"steps": 2})
+    files = {"image": town / "image.tif", "elevation": town / "elevation.tif"}
+    tile.run(**tile_arguments(tmp_path / "somewhere", "somewhere", **files))
+    plain = tmp_path / "somewhere" / "manifest.json"
+
+    same, other = (
+        adapted(tmp_path / str(high), base, deep, short, limits=[[0, high]])
+        for high in (65535, 30000)
     )
+
+    weights = [
+        digest_of(folder / "model.safetensors")
+        for folder in (adapted(tmp_path / "plain", base, plain, short), same, other)
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_scenes_without_any_height_are_refused(tmp_path, base, town):
+    tile.run(**tile_arguments(tmp_path / "flat", "flat", town / "image.tif"))
     with pytest.raises(ValueError, match=r"elevation of flat: nothing above 0\.5 m found"):
         adapted(tmp_path / "new", base, tmp_path / "flat" / "manifest.json")

@@ -5,14 +5,15 @@ import pytest
 import zarr
 
 from pipeline_steps import depth, fetch, tile
-from tests.steps.conftest import TEACHER, model_files, tile_arguments
+from tests.steps.conftest import TEACHER, model_files, stretch_file, tile_arguments
 
 
-def made(folder, scene, teacher=None, **params):
+def made(folder, scene, teacher=None, limits=None, **params):
     settings = {"window": 32, "batch": 2, "precision": "fp32"} | params
     names = ("depth.zarr", "quality.json", "manifest.json")
     files = [folder / "town" / "a" / name for name in names]
-    depth.run(teacher, scene, *files, depth.Params(**settings))
+    stretch = stretch_file(folder, limits)
+    depth.run(teacher, scene, stretch, *files, depth.Params(**settings))
     field = zarr.open_group(files[0], mode="r")["0"][:]
     return field, json.loads(files[1].read_text())["rasters"][0]
 
@@ -55,17 +56,27 @@ def test_a_scene_smaller_than_the_window_works(tmp_path, covered, teacher):
 
 
 def test_no_depth_where_there_is_no_image_and_none_at_all_without_relief(tmp_path, town):
-    arguments = tile_arguments(tmp_path / "flat", "flat")
-    tile.run(
-        images=[town / "image.tif"],
-        label_files=[],
-        elevation_files=[],
-        params=tile.Params(),
-        **arguments,
-    )
+    tile.run(**tile_arguments(tmp_path / "flat", "flat", town / "image.tif"))
     field, quality = made(tmp_path, tmp_path / "flat" / "manifest.json")
     assert np.isnan(field).all()
     assert quality["spearman"] is None
+
+
+def test_an_image_of_sixteen_bits_is_seen_between_the_studys_limits(
+    tmp_path, covered, deep, teacher
+):
+    plain, _ = made(tmp_path / "plain", covered, teacher)
+    same, _ = made(tmp_path / "same", deep, teacher, limits=[[0, 65535]])
+    other, _ = made(tmp_path / "other", deep, teacher, limits=[[0, 30000]])
+
+    np.testing.assert_allclose(same, plain, atol=2e-3)
+    assert np.abs(other - plain).max() > 0.05
+
+
+def test_an_image_of_sixteen_bits_without_limits_is_refused_by_name(tmp_path, deep, teacher):
+    with pytest.raises(ValueError, match=r"somewhere/manifest\.json: image is uint16, expected"):
+        made(tmp_path, deep, teacher)
+    assert not list((tmp_path / "town" / "a").iterdir())
 
 
 def test_the_same_work_gives_the_same_bytes(tmp_path, covered, teacher):

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from pipeline_steps import report, tabulate, tile
-from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.store import new_array
+from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode, ClassLook
-from tests.steps.conftest import tile_arguments
+from tests.steps.conftest import stretch_file, tile_arguments
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "index.html.jinja"
 PANEL = 5_000
@@ -29,10 +30,9 @@ LOW, HIGH = matplotlib.colormaps["magma"]([0.0, 1.0], bytes=True)[:, :3]
 HALVES = np.repeat([[0, 1]], 64, 0).repeat(32, 1).astype(np.uint8)
 
 
-def written(path, array, grid=None):
+def written(path, array, dtype=np.uint8):
     bands = array if array.ndim == 3 else array[None]
-    grid = grid or Grid(*bands.shape[1:], None, (1, 0, 0, 0, 1, 0))
-    write_raster(path, bands.astype(np.uint8), grid)
+    write_raster(path, bands.astype(dtype), Grid(*bands.shape[1:], None, (1, 0, 0, 0, 1, 0)))
     return path
 
 
@@ -42,24 +42,28 @@ class Results:
     def __init__(self, folder, looks=LOOKS):
         self.folder, self.looks = folder, looks
         self.tiles, self.depths, self.maps, self.histories, self.counts = [], [], [], [], []
+        self.splits, self.limits = [], None
 
-    def scene(self, name, *labels, image=128):
+    def scene(self, name, *labels, image=128, dtype=np.uint8):
         """Tile a scene of one raster, or of many."""
         sources = self.folder / "sources" / name
+        for stem, one in zip("abc", labels, strict=False):
+            written(sources / f"{stem}.tif", np.full((3, *one.shape), image), dtype)
+            written(sources / "labels" / f"{stem}.tif", one)
+        stem = "*" if len(labels) > 1 else "a"
+        files = [sources / f"{stem}.tif", sources / "labels" / f"{stem}.tif"]
+        arguments = tile_arguments(self.folder / "tile" / name, name, *files)
         codes = [ClassCode(name=look.name, value=i) for i, look in enumerate(self.looks)]
-        arguments = tile_arguments(self.folder / "tile" / name, name) | {"classes": codes}
-        pairs = list(zip("abc", labels, strict=False))
-        tile.run(
-            images=[
-                written(sources / f"{stem}.tif", np.full((3, *one.shape), image))
-                for stem, one in pairs
-            ],
-            label_files=[written(sources / "labels" / f"{stem}.tif", one) for stem, one in pairs],
-            elevation_files=[],
-            params=tile.Params(ignore_labels=(99,)),
-            **(arguments | {"folder": int(len(labels) > 1)}),
-        )
+        tile.run(**arguments | {"classes": codes, "params": tile.Params(ignore_labels=(99,))})
         self.tiles.append(arguments["manifest"])
+        return self
+
+    def division(self, scene, colour):
+        """Leave a picture of one colour where ``split`` leaves that of a scene's blocks."""
+        folder = self.folder / "split" / scene
+        folder.mkdir(parents=True)
+        Image.new("RGB", (200, 200), colour).save(folder / "split.png")
+        self.splits.append(folder / "manifest.json")
         return self
 
     def depth(self, teacher, scene, field):
@@ -68,14 +72,14 @@ class Results:
         self.depths.append(folder / "manifest.json")
         return self
 
-    def map(self, experiment, scene, *guesses):
-        """Write a scene's map, its counts, and once the experiment's history."""
-        folder = self.folder / "predict" / experiment / "seed-0" / scene
+    def map(self, experiment, scene, *guesses, run="seed-0"):
+        """Write a scene's map, its counts, and once the training's history."""
+        folder = self.folder / "predict" / experiment / run / scene
         self.maps.append(folder / "classes" if len(guesses) > 1 else folder / "classes.tif")
         for name, guess in zip("abc", guesses, strict=False):
             file = self.maps[-1] / f"{name}.tif" if len(guesses) > 1 else self.maps[-1]
             written(file, guess)
-        history = self.folder / "train" / experiment / "seed-0" / "history.csv"
+        history = self.folder / "train" / experiment / run / "history.csv"
         history.parent.mkdir(parents=True, exist_ok=True)
         depth = (",ssim_loss", ",0.5", ",0.4") if experiment == "deep" else ("", "", "")
         rows = ("step,lr,loss,cross_entropy", "20,0.1,1.5,1.0", "40,0.1,1.2,0.8")
@@ -93,7 +97,9 @@ class Results:
     def report(self, template=TEMPLATE, **params):
         """Draw the report; return its page and its folder of figures."""
         tables = self.folder / "tabulate"
-        tabulate.run(self.counts, [], tables, tabulate.Params())
+        findings = self.folder / "findings.json"
+        findings.write_text('{"leaks": []}')
+        tabulate.run(self.counts, [], [], findings, tables, tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(
             self.tiles,
@@ -101,6 +107,8 @@ class Results:
             self.maps,
             self.histories,
             [tables / f"{name}.csv" for name in ("overall", "classes")],
+            self.splits,
+            stretch_file(self.folder, self.limits),
             page,
             figures,
             template,
@@ -296,6 +304,50 @@ def test_curves_are_drawn_for_experiments_with_and_without_depth(drawn, results)
     assert pixels(both / "learning_curves.png", orange) > 0
     assert pixels(bare / "learning_curves.png", blue) > 0
     assert pixels(bare / "learning_curves.png", orange) == 0
+
+
+def test_the_divisions_of_scenes_are_figures_of_their_own(results):
+    results.scene("town", HALVES).map("deep", "town", HALVES).division("town", (1, 2, 3))
+
+    page, figures = results.report()
+
+    names = {"scene_town.png", "split_town.png", "learning_curves.png", "overall.png"}
+    assert {file.name for file in figures.iterdir()} == names
+    assert pixels(figures / "split_town.png", (1, 2, 3)) == 200 * 200
+    shown = {base64.b64decode(one.partition(",")[2]) for one in parsed(page).sources}
+    assert (figures / "split_town.png").read_bytes() in shown
+
+
+def test_the_folds_of_an_experiment_are_drawn_as_one(results):
+    """Each of its trainings is tested on other scenes, and all curves have one colour."""
+    for fold, name in enumerate(("harbour", "market")):
+        results.scene(name, HALVES).map("deep", name, HALVES, run=f"seed-0-fold-{fold}")
+
+    _, figures = results.report()
+
+    for name in ("harbour", "market"):
+        assert pixels(figures / f"scene_{name}.png", LOOKS[0].rgb) > PANEL
+    assert len(results.histories) == 2
+    assert pixels(figures / "learning_curves.png", (31, 119, 180)) > 0
+    assert pixels(figures / "learning_curves.png", (255, 127, 14)) == 0
+
+
+def test_an_image_of_sixteen_bits_is_shown_between_the_studys_limits(results):
+    results.limits = [[0, 4 * 255]]
+    results.scene("town", HALVES, image=4 * 77, dtype=np.uint16).map("deep", "town", HALVES)
+
+    _, figures = results.report()
+
+    assert pixels(figures / "scene_town.png", (77, 77, 77)) > PANEL
+
+
+def test_an_image_of_sixteen_bits_without_limits_is_refused_by_name(results):
+    results.scene("town", HALVES, dtype=np.uint16).map("deep", "town", HALVES)
+
+    with pytest.raises(ValueError, match=r"tile/town/manifest\.json: image is uint16, expected"):
+        results.report()
+
+    assert not list((results.folder / "report").iterdir())
 
 
 def test_twice_the_resolution_gives_figures_twice_as_wide(drawn, results):

@@ -5,9 +5,10 @@ import pytest
 from sklearn import metrics
 
 from pipeline_steps import score, tile
-from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode
-from tests.steps.conftest import tile_arguments
+from tests.steps.conftest import division, tile_arguments
 
 NAMES = ["roof", "road", "tree"]
 UNKNOWN = 99
@@ -15,7 +16,7 @@ UNKNOWN = 99
 
 
 def written(path, array):
-    height, width = np.shape(array)
+    height, width = np.shape(array)[-2:]
     pixels = np.array(array, np.uint8).reshape(-1, height, width)
     write_raster(path, pixels, Grid(height, width, None, (1, 0, 0, 0, 1, 0)))
     return path
@@ -23,33 +24,28 @@ def written(path, array):
 
 def tiled(folder, *labels):
     """Tile a scene of one raster, or of many, with the given class indices as labels."""
-    images, files = [], []
     for name, array in zip("ab", labels, strict=False):
         array = np.where(np.array(array) == IGNORE, UNKNOWN, array)
-        files.append(written(folder / "labels" / f"{name}.tif", array))
-        images.append(folder / "images" / f"{name}.tif")
-        grid = Grid(*array.shape, None, (1, 0, 0, 0, 1, 0))
-        write_raster(images[-1], np.ones((3, *array.shape), np.uint8), grid)
+        written(folder / "labels" / f"{name}.tif", array)
+        written(folder / "images" / f"{name}.tif", np.ones((3, *array.shape)))
+    name = "*" if len(labels) > 1 else "a"
+    files = [folder / layer / f"{name}.tif" for layer in ("images", "labels")]
     classes = [ClassCode(name=name, value=value) for value, name in enumerate(NAMES)]
-    arguments = tile_arguments(folder / "here", "here") | {"classes": classes}
-    tile.run(
-        images=images,
-        label_files=files,
-        elevation_files=[],
-        params=tile.Params(ignore_labels=(UNKNOWN,), chunk=32),
-        **(arguments | {"folder": int(len(labels) > 1)}),
-    )
+    params = tile.Params(ignore_labels=(UNKNOWN,), chunk=32)
+    arguments = tile_arguments(folder / "here", "here", *files)
+    tile.run(**arguments | {"classes": classes, "params": params})
     return folder / "here" / "manifest.json"
 
 
-def scored(folder, labels, *maps, **params):
+def scored(folder, labels, *maps, splits=(), fold=None, **params):
     """Return the counts of a scene by stratum."""
     manifest = tiled(folder, labels) if isinstance(labels, (list, np.ndarray)) else labels
     classes = folder / "maps"
     for name, array in zip("ab", maps, strict=False):
         written(classes / f"{name}.tif", array)
     path = classes if len(maps) > 1 else classes / "a.tif"
-    score.run(manifest, path, folder / "counts.json", "one", 3, score.Params(**params))
+    counts, params = folder / "counts.json", score.Params(**params)
+    score.run(manifest, list(splits), path, counts, "one", 3, fold, params)
     found = json.loads((folder / "counts.json").read_text())
     return {name: np.array(matrix) for name, matrix in found["strata"].items()}
 
@@ -93,6 +89,7 @@ def test_counts_say_what_they_are_counts_of(tmp_path):
     assert {key: value for key, value in found.items() if key != "strata"} == {
         "experiment": "one",
         "seed": 3,
+        "fold": None,
         "scene": "here",
         "classes": NAMES,
     }
@@ -194,6 +191,57 @@ def test_a_scene_of_many_images_is_counted_together(tmp_path):
         assert parts[1][stratum].any()
 
 
+def test_of_a_divided_scene_its_test_part_alone_counts(tmp_path):
+    labels, guess = patches(12), guesses(13)
+    split = division(tmp_path, "here", [[0, 2], [2, 1]], reach=3)
+    tested = np.zeros((64, 64), bool)
+    tested[:29, 35:] = tested[35:, :29] = True
+    tested &= labels != IGNORE
+
+    found = scored(tmp_path, labels, guess, splits=[split], boundary_px=2)
+
+    expected = metrics.confusion_matrix(labels[tested], guess[tested], labels=range(3))
+    assert found["all"].tolist() == expected.tolist()
+    # what lies beyond the part is seen, though it does not count
+    near = tested & nearby(labels, 2)
+    expected = metrics.confusion_matrix(labels[near], guess[near], labels=range(3))
+    assert found["boundary"].tolist() == expected.tolist()
+
+
+def test_a_map_may_say_nothing_on_a_label_that_is_not_tested(tmp_path):
+    labels, guess = np.zeros((64, 64), int), np.zeros((64, 64))
+    guess[:, 10] = IGNORE
+
+    split = division(tmp_path, "here", [[0, 2]])
+
+    assert scored(tmp_path, labels, guess, splits=[split])["all"].sum() == 64 * 32
+
+
+def test_the_folds_of_a_scene_count_each_block_once(tmp_path):
+    labels, guess = [patches(14), patches(15)], [guesses(16), guesses(17)]
+    manifest = tiled(tmp_path, *labels)
+    split = division(tmp_path, "here", [[0, 1], [1, 2]], [[2]], folds=3)
+
+    parts = [
+        scored(tmp_path, manifest, *guess, splits=[split], fold=fold)["all"] for fold in range(3)
+    ]
+
+    whole = scored(tmp_path, manifest, *guess)["all"]
+    assert sum(parts).tolist() == whole.tolist()
+    top_left = labels[0][:32, :32]
+    assert parts[0].sum() == (top_left != IGNORE).sum()
+
+
+def test_a_whole_scene_of_a_fold_counts_whole_and_says_which_fold(tmp_path):
+    other = division(tmp_path, "elsewhere", [[0, 1]], folds=2)
+    labels, guess = patches(18), guesses(19)
+
+    found = scored(tmp_path, labels, guess, splits=[other], fold=1)
+
+    assert found["all"].sum() == (labels != IGNORE).sum()
+    assert json.loads((tmp_path / "counts.json").read_text())["fold"] == 1
+
+
 def refused(folder, labels, *maps):
     with pytest.raises(ValueError) as caught:
         scored(folder, labels, *maps)
@@ -218,9 +266,10 @@ def test_the_map_of_another_size_in_a_folder_is_named(tmp_path):
 def test_a_map_that_is_missing_is_named(tmp_path):
     manifest = tiled(tmp_path, *[np.zeros((64, 64), int)] * 2)
     (tmp_path / "maps").mkdir()
+    counts = tmp_path / "counts.json"
 
     with pytest.raises(ValueError, match=r"maps/a\.tif: cannot be read"):
-        score.run(manifest, tmp_path / "maps", tmp_path / "counts.json", "one", 3, score.Params())
+        score.run(manifest, [], tmp_path / "maps", counts, "one", 3, None, score.Params())
 
 
 @pytest.mark.parametrize("value", [IGNORE, 3])

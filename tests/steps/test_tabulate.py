@@ -19,11 +19,13 @@ GOOD, FAIR = [[3, 1], [0, 4]], [[2, 2], [0, 4]]
 """OA 7/8 and 6/8; kappa 3/4 and 1/2; IoU 3/4, 4/5 and 2/4, 4/6."""
 
 
-def counted(folder, experiment, seed, scene, matrix, names=NAMES, **strata):
+def counted(folder, experiment, seed, scene, matrix, names=NAMES, fold=None, **strata):
     """Write the counts of one map, as ``score`` does."""
-    file = folder / experiment / f"seed-{seed}" / f"{scene}.json"
+    run = f"seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
+    file = folder / experiment / run / f"{scene}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    found = {"experiment": experiment, "seed": seed, "scene": scene, "classes": names}
+    found = {"experiment": experiment, "seed": seed, "fold": fold, "scene": scene}
+    found["classes"] = names
     strata = {"all": matrix} | strata
     file.write_text(
         json.dumps(found | {"strata": {k: np.array(m).tolist() for k, m in strata.items()}})
@@ -31,9 +33,15 @@ def counted(folder, experiment, seed, scene, matrix, names=NAMES, **strata):
     return file
 
 
-def made(folder, counts, qualities=(), digits=3):
-    tables = folder / "tables"
-    tabulate.run(counts, list(qualities), tables, tabulate.Params(digits=digits))
+def made(folder, counts, qualities=(), digits=3, leaks=(), divided=()):
+    """Tabulate; ``leaks`` are what ``check`` measured, ``divided`` the manifests of divisions."""
+    tables, findings, splits = folder / "tables", folder / "findings.json", []
+    findings.write_text(json.dumps({"leaks": list(leaks)}))
+    for number, facts in enumerate(divided):
+        splits.append(folder / f"division-{number}.json")
+        splits[-1].write_text(json.dumps(facts))
+    params = tabulate.Params(digits=digits)
+    tabulate.run(counts, list(qualities), splits, findings, tables, params)
     return tables
 
 
@@ -130,6 +138,32 @@ def test_scenes_are_summed_within_a_seed_and_never_over_seeds(tmp_path):
     assert row["seeds"] == "2"
     assert float(row["oa"]) == pytest.approx(13 / 16)
     assert float(row["oa_sd"]) == pytest.approx(1 / 8 / math.sqrt(2))
+
+
+def test_folds_are_summed_to_one_seed_whether_they_share_a_scene_or_not(tmp_path):
+    parts = {
+        (0, 0, "a"): [[2, 0], [0, 1]],
+        (0, 0, "both"): [[1, 1], [0, 0]],
+        (0, 1, "both"): [[0, 0], [2, 1]],
+        (1, 0, "a"): GOOD,
+        (1, 1, "both"): EMPTY,
+    }
+    counts = [
+        counted(tmp_path, "deep", seed, scene, matrix, fold=fold)
+        for (seed, fold, scene), matrix in parts.items()
+    ]
+
+    tables = made(tmp_path, counts)
+
+    row = one(read(tables, "overall"))
+    assert row["seeds"] == "2"
+    assert float(row["oa"]) == pytest.approx((5 / 8 + 7 / 8) / 2)
+    assert float(row["oa_sd"]) == pytest.approx((7 / 8 - 5 / 8) / math.sqrt(2))
+    classes = {row["class"]: row for row in read(tables, "classes")}
+    assert (classes["roof"]["support"], classes["road"]["support"]) == ("4", "4")
+    scenes = {row["scene"]: row for row in read(tables, "scenes")}
+    assert scenes.keys() == {"a", "both"}
+    assert float(scenes["a"]["oa"]) == pytest.approx((1 + 7 / 8) / 2)
 
 
 def test_scores_agree_with_scikit_learn(tmp_path):
@@ -302,6 +336,54 @@ def test_the_note_tells_how_it_was_counted_and_what_a_constant_map_would_score(t
     assert "summed over all test scenes" in note
     assert "± is the standard deviation over seeds" in note
     assert "Predicting 'road' everywhere: mIoU 0.400, OA 0.800." in note
+
+
+def note_of(tables):
+    return (tables / "overall.md").read_text(encoding="utf-8").rpartition("\n\n")[2].strip()
+
+
+MEASURED = {"shared_m2": None, "nearest_m": None, "continuing": None, "same": None, "pair": None}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"shared_m2": 0.0, "nearest_m": 12.5}, "0 m² shared, nearest 12.5 m"),
+        ({"shared_m2": 1234.5, "nearest_m": 0.0}, "1234.5 m² shared, nearest 0 m"),
+        (
+            {"continuing": 3, "same": 1},
+            "4 pairs of images without georeference continue one another",
+        ),
+        (
+            {"shared_m2": 0.0, "nearest_m": 7.0, "continuing": 0, "same": 0},
+            "0 m² shared, nearest 7 m, 0 pairs of images without georeference continue one another",
+        ),
+        ({}, "not comparable"),
+    ],
+)
+def test_the_note_tells_what_training_and_test_share(tmp_path, two_seeds, found, words):
+    leak = {"between": "train and test"} | MEASURED | found
+
+    note = note_of(made(tmp_path, two_seeds, leaks=[leak]))
+
+    assert note.endswith(f" Leak: train and test: {words}.")
+
+
+@pytest.mark.parametrize(("nearest", "words"), [(32.0, "32 m"), (None, "an unknown distance")])
+def test_the_note_tells_how_far_apart_blocks_are(tmp_path, two_seeds, nearest, words):
+    leaks = [{"between": f"train and test of fold {n}"} | MEASURED for n in range(2)]
+    divided = [{"scene": "town", "nearest_m": nearest}]
+
+    note = note_of(made(tmp_path, two_seeds, leaks=leaks, divided=divided))
+
+    assert note.endswith(
+        " Leak: train and test of fold 0: not comparable; train and test of fold 1: not comparable;"
+        f" town: blocks of training and test at least {words} apart."
+    )
+
+
+def test_a_study_that_measured_no_leak_says_nothing_of_it(tmp_path, two_seeds):
+    assert "Leak" not in note_of(made(tmp_path, two_seeds))
 
 
 ODD = ["a_b & 50 % of $x^2$", "<b>wild</b> {#}~\\", "“Grün”, 'é'"]

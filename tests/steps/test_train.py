@@ -6,16 +6,17 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from pipeline_steps import depth, tile, train
-from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.manifest import digest_of
-from tests.steps.conftest import tile_arguments, training
+from tests.steps.conftest import division, stretch_file, tile_arguments, training
 
 
 @pytest.fixture(scope="session")
-def height(tmp_path_factory, covered):
+def height(tmp_path_factory, covered, stretch):
     folder = tmp_path_factory.mktemp("depth") / "elevation" / "somewhere"
     files = [folder / name for name in ("depth.zarr", "quality.json", "manifest.json")]
-    depth.run(None, covered, *files, depth.Params())
+    depth.run(None, covered, stretch, *files, depth.Params())
     return files[2]
 
 
@@ -26,10 +27,12 @@ def trained(folder, covered, params, depths=(), seed=0, **changes):
         "depths": list(depths),
         "validation": [],
         "validation_depths": [],
+        "splits": [],
+        "stretch": stretch_file(folder / "inputs"),
         "encoder": None,
     }
     outputs = {key: folder / name for key, name in files.items()}
-    train.run(**inputs | outputs | {"seed": seed, "params": params} | changes)
+    train.run(**inputs | outputs | {"seed": seed, "fold": None, "params": params} | changes)
     return folder
 
 
@@ -77,7 +80,7 @@ def test_without_a_prompter_there_is_no_depth_loss(tmp_path, covered):
 
 
 @pytest.fixture
-def striped(tmp_path):
+def striped(tmp_path, stretch):
     """A scene whose classes are stripes of their own grey, and as tall as they are bright."""
     level = np.broadcast_to((np.arange(64) // 10)[:, None], (64, 64))
     grid = Grid(64, 64, None, (1, 0, 0, 0, 1, 0))
@@ -85,16 +88,11 @@ def striped(tmp_path):
     for name, values in bands.items():
         dtype = np.float32 if name == "elevation" else np.uint8
         write_raster(tmp_path / f"{name}.tif", values.astype(dtype), grid)
-    tile.run(
-        images=[tmp_path / "image.tif"],
-        label_files=[tmp_path / "labels.tif"],
-        elevation_files=[tmp_path / "elevation.tif"],
-        params=tile.Params(),
-        **tile_arguments(tmp_path / "striped", "striped"),
-    )
+    rasters = [tmp_path / f"{name}.tif" for name in bands]
+    tile.run(**tile_arguments(tmp_path / "striped", "striped", *rasters))
     names = ("depth.zarr", "quality.json", "manifest.json")
     files = [tmp_path / "depth" / name for name in names]
-    depth.run(None, tmp_path / "striped" / "manifest.json", *files, depth.Params())
+    depth.run(None, tmp_path / "striped" / "manifest.json", stretch, *files, depth.Params())
     return tmp_path / "striped" / "manifest.json", files[2]
 
 
@@ -128,15 +126,75 @@ def test_watching_does_not_change_what_is_learnt(tmp_path, covered, height):
     assert digest_of(plain / "model.safetensors") == digest_of(watched / "model.safetensors")
 
 
-def test_a_class_without_a_pixel_is_named(tmp_path, town):
-    arguments = tile_arguments(tmp_path / "bare", "bare")
-    tile.run(
-        images=[town / "image.tif"],
-        label_files=[town / "labels.tif"],
-        elevation_files=[],
-        params=tile.Params(),
-        **arguments,
+PARTS = {"train": slice(0, 21), "val": slice(21, 43), "test": slice(43, 64)}
+"""Columns of a scene of 64 pixels in three blocks."""
+
+
+@pytest.fixture
+def thirds(tmp_path, town):
+    """A function that trains on a third of a scene, watches the next, and may spoil some labels."""
+
+    def learn(spoilt, folds=None, fold=None):
+        folder = tmp_path / f"{spoilt} {fold}"
+        labels = np.broadcast_to(np.arange(64)[:, None] // 10, (64, 64)).astype(np.uint8).copy()
+        if spoilt:
+            labels[:, PARTS[spoilt]] = labels[::-1, PARTS[spoilt]].copy()
+        write_raster(folder / "labels.tif", labels[None], Grid(64, 64, None, (1, 0, 0, 0, 1, 0)))
+        files = [town / "image.tif", folder / "labels.tif"]
+        tile.run(**tile_arguments(folder / "scene", "scene", *files))
+        equal = [10 * 21] * 6 + [4 * 21]
+        names = ["train"] if folds is None else [f"train-{n}" for n in range(folds)]
+        counts = dict.fromkeys(names, equal)
+        split = division(folder / "split", "scene", [[0, 1, 2]], folds=folds, counts=counts)
+        scene = folder / "scene" / "manifest.json"
+        held_out = (
+            {"validation": [scene], "splits": [split]} if folds is None else {"splits": [split]}
+        )
+        trained(
+            folder, scene, training(network={"prompter": False}, steps=6), fold=fold, **held_out
+        )
+        return folder
+
+    return learn
+
+
+def test_of_a_divided_scene_the_training_part_alone_is_learnt_and_the_next_watched(thirds):
+    whole, *spoilt = (thirds(part) for part in ("", *PARTS))
+
+    weights = [digest_of(folder / "model.safetensors") for folder in (whole, *spoilt)]
+    assert weights[0] == weights[2] == weights[3] != weights[1]
+    watched = [pd.read_csv(folder / "history.csv") for folder in (whole, *spoilt)]
+    assert watched[0].equals(watched[3])
+    assert not watched[0]["val_loss"].equals(watched[2]["val_loss"])
+    assert watched[0]["loss"].equals(watched[2]["loss"])
+
+
+def test_in_a_fold_all_blocks_but_its_own_are_learnt(thirds):
+    """Fold 2 tests the last third."""
+    runs = [thirds(part, folds=3, fold=2) for part in ("", *PARTS)]
+
+    whole, first, second, last = (digest_of(run / "model.safetensors") for run in runs)
+    assert whole == last
+    assert len({whole, first, second}) == 3
+    assert json.loads((runs[0] / "manifest.json").read_text())["run"]["fold"] == 2
+
+
+def test_a_model_knows_what_it_saw_as_0_and_1(tmp_path, covered):
+    params = training(network={"prompter": False})
+    plain = trained(tmp_path / "plain", covered, params)
+    bright = trained(
+        tmp_path / "bright", covered, params, stretch=stretch_file(tmp_path, [[0, 100]])
     )
+
+    facts = [json.loads((folder / "manifest.json").read_text()) for folder in (plain, bright)]
+    assert [one["stretch"] for one in facts] == [[[0, 255]] * 3, [[0, 100]] * 3]
+    assert (facts[0]["bands"], facts[0]["dtype"]) == ([1, 2, 3], "uint8")
+    assert len({digest_of(folder / "model.safetensors") for folder in (plain, bright)}) == 2
+
+
+def test_a_class_without_a_pixel_is_named(tmp_path, town):
+    files = [town / f"{name}.tif" for name in ("image", "labels")]
+    tile.run(**tile_arguments(tmp_path / "bare", "bare", *files))
     with pytest.raises(ValueError, match=r"bare/manifest\.json: class .* has 0 pixels"):
         trained(
             tmp_path, tmp_path / "bare" / "manifest.json", training(network={"prompter": False})

@@ -23,16 +23,24 @@ STEPS = [f"pipeline_steps.{f.stem}" for f in sorted(PACKAGE.glob("*.py")) if f.s
 STAGES = [file.stem for file in sorted(RULES.glob("*.smk")) if file.stem != "common"]
 
 MAY_IMPORT = {
-    "step": {"training", "models", "rasters", "metrics", "study"},
+    "step": {"training", "models", "inspection", "rasters", "metrics", "study"},
     "training": {"training", "models", "rasters"},
     "models": {"models"},
+    "inspection": {"inspection", "rasters", "study"},
     "rasters": {"rasters"},
     "metrics": {"metrics"},
     "study": {"study"},
 }
-LIGHT = ("study", "rasters", "metrics")
-ONLY_IN = {"rasterio": "rasters/raster.py", "zarr": "rasters/store.py"}
-HEAVY = ("torch", "rasterio", "zarr", "numpy", "scipy", "pandas", "transformers", "timm")
+LIGHT = ("study", "rasters", "metrics", "inspection")
+ONLY_IN = {
+    "rasterio": {"rasters/raster.py", "rasters/writing.py"},
+    "zarr": {"rasters/store.py"},
+    "pyogrio": {"rasters/vector.py"},
+}
+HEAVY = (
+    *("torch", "rasterio", "zarr", "numpy", "scipy", "pandas", "transformers", "timm"),
+    *("shapely", "pyogrio"),
+)
 
 
 def layer(module):
@@ -109,7 +117,7 @@ def test_a_step_never_reaches_another_step(step):
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if layer(name) in LIGHT])
-def test_torch_stays_out_of_study_rasters_and_metrics(module):
+def test_torch_stays_out_of_study_rasters_metrics_and_inspection(module):
     found = libraries(imports(module)) | libraries(reached(module))
 
     assert not found & {"torch", "torchvision", "timm", "transformers", "safetensors"}
@@ -121,23 +129,23 @@ def test_the_study_reaches_no_library_that_computes(module):
 
 
 @pytest.mark.parametrize("library", ONLY_IN)
-def test_one_file_alone_knows_the_library(library):
+def test_few_files_alone_know_the_library(library):
     users = {
         file.relative_to(PACKAGE).as_posix()
         for module, file in MODULES.items()
         if library in libraries(imports(module))
     }
-    assert users == {ONLY_IN[library]}
+    assert users == ONLY_IN[library]
 
 
 def test_other_ways_to_gdal_are_not_taken():
     found = set().union(*(libraries(imports(module)) for module in MODULES))
 
-    assert not found & {"osgeo", "gdal", "rioxarray", "fiona"}
-    assert {"rasterio", "zarr", "torch"} <= found
+    assert not found & {"osgeo", "gdal", "rioxarray", "fiona", "geopandas"}
+    assert {"rasterio", "pyogrio", "zarr", "torch"} <= found
 
 
-@pytest.mark.parametrize("library", ["rasterio", "zarr", "torch"])
+@pytest.mark.parametrize("library", ["rasterio", "zarr", "torch", "shapely", "pyogrio"])
 def test_steps_that_only_count_and_print_reach_no_library_they_do_not_need(library):
     assert library not in libraries(reached("pipeline_steps.tabulate"))
 

@@ -14,6 +14,12 @@ def test_keys_are_all_labels_that_mean_the_class():
     assert spec(rgb=(1, 2, 3)).keys == ((1, 2, 3),)
 
 
+def test_a_label_is_any_integer_of_32_bits_or_a_polygons_word():
+    values = (-1, 65536, 2**32 - 1, "building:part")
+    assert spec(value=values, color="#000000").keys == values
+    assert spec(value="roof", color="#000000").keys == ("roof",)
+
+
 def test_a_class_has_exactly_one_of_value_and_colour():
     for fields in ({}, {"value": 3, "rgb": (1, 2, 3)}):
         with pytest.raises(ValidationError, match="'roof': expected exactly one of value and rgb"):
@@ -28,10 +34,14 @@ def test_a_class_by_value_needs_a_display_colour():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"value": -1},
-        {"value": 65536},
+        {"value": -(2**31) - 1},
+        {"value": 2**32},
+        {"value": 3.0},
+        {"value": True},
         {"value": ()},
-        {"value": "3"},
+        {"value": ""},
+        {"value": "x" * 201},
+        {"value": ("roof", 2**32)},
         {"value": 3, "color": "red"},
         {"value": 3, "color": "#12345"},
         {"rgb": (1, 2, 256)},

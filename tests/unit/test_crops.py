@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline_steps.rasters.splits import Division
+from pipeline_steps.rasters.views import Part, Picture
 from pipeline_steps.training import crops as crops_module
 from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches
 
@@ -15,10 +17,11 @@ ALL = Augmentation(scale=(0.5, 2.0), turns=True, photometric=0.5)
 def ramp(height=SIZE, width=SIZE, known=True):
     """Return layers that all tell their position: image by row and column, labels and target too.
 
-    Labels are rows // 2 so that they fit a byte; the target is row + column / 1000.
+    The image is row and column / 255, as of 8 bits; labels are rows // 2 so that they fit a byte;
+    the target is row + column / 1000.
     """
     y, x = np.mgrid[:height, :width]
-    image = np.stack([y, x, np.full_like(y, 200)]).astype(np.uint8)
+    image = (np.stack([y, x, np.full_like(y, 200)]) / 255).astype(np.float32)
     target = (y + x / 1000).astype(np.float32) if known else None
     return Layers(image, (y // 2).astype(np.uint8), target)
 
@@ -63,6 +66,23 @@ def test_rasters_too_large_for_memory_give_the_same_crops(monkeypatch):
 
     assert read_each_time.rasters[0] is raster
     assert same(read_each_time[3], held)
+
+
+def test_views_of_arrays_give_the_same_crops_held_in_memory_or_not(monkeypatch):
+    plain, middle = ramp(), Division(SIZE, SIZE, [[0, 2, 0]], 0, None)
+    pixels = (plain.image * 255).round().astype(np.uint8)[[2, 1, 0]]
+    image = Picture(pixels, [2, 1, 0], [(0, 255)] * 3)
+    labels = Part(plain.labels, middle, "test", None, IGNORE)
+    views = Layers(image, labels, Part(plain.target, middle, "test", None, np.nan))
+    plain.labels[:, :32] = plain.labels[:, 64:] = IGNORE
+    plain.target[:, :32] = plain.target[:, 64:] = np.nan
+
+    expected, held = crops([plain])[3], crops([views])
+    monkeypatch.setattr(crops_module, "HELD_IN_MEMORY", 0)
+    read_each_time = crops([views])
+
+    assert held.rasters[0].image is not image and read_each_time.rasters[0].image is image
+    assert same(held[3], expected) and same(read_each_time[3], expected)
 
 
 def test_image_labels_and_target_stay_together_under_turns():

@@ -1,9 +1,10 @@
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from pipeline_steps.rasters.labels import Codebook, class_counts
+from pipeline_steps.rasters.labels import NOT_A_LABEL, WORDS, Codebook, class_counts
+from pipeline_steps.study.params.base import LabelValue
 
 IGNORE = 255
 RED, BLUE, GREY = (200, 0, 0), (0, 0, 200), (155, 155, 155)
@@ -47,6 +48,63 @@ def test_a_colour_that_differs_in_one_channel_is_another():
     assert book.unlisted == {(200, 0, 1): 1, (0, 1, 200): 1, (0, 200, 0): 1}
 
 
+def test_a_colour_within_the_tolerance_means_the_same_as_the_nearest():
+    book = Codebook([(RED,), (BLUE,)], [GREY], IGNORE, tolerance=60)
+
+    encoded = book.encode(picture([(190, 9, 60), (200, 0, 0), (61, 0, 200), (150, 120, 160)]))
+
+    np.testing.assert_array_equal(encoded, [[0, 0, IGNORE, IGNORE]])
+    assert book.unlisted == {(61, 0, 200): 1}
+
+
+def test_of_two_colours_within_the_tolerance_the_nearer_counts_and_the_same_above_all():
+    book = Codebook([((0, 0, 0),), ((9, 9, 9),)], [], IGNORE, tolerance=127)
+
+    encoded = book.encode(picture([(4, 4, 4), (5, 5, 5), (0, 0, 0), (9, 9, 9), (0, 8, 8)]))
+
+    np.testing.assert_array_equal(encoded, [[0, 1, 0, 1, 0]])
+
+
+def test_values_have_no_tolerance():
+    book = Codebook([(10,), (20,)], [], IGNORE, tolerance=127)
+
+    np.testing.assert_array_equal(book.encode(np.array([[10, 11, 20]])), [[0, IGNORE, 1]])
+    assert book.unlisted == {11: 1}
+
+
+def test_words_and_values_may_mean_one_class_and_a_number_in_letters_is_a_value():
+    book = Codebook([("house", 3), ("road", "-7", "12")], ["hedge"], IGNORE)
+    words = ("road", "house", "hedge", "12", "boat", "boat")
+
+    encoded = book.encode(np.array([[book.code(word) for word in words], [3, -7, 12, 4, 4, 4]]))
+
+    assert encoded[0].tolist() == [1, 0, IGNORE, 1, IGNORE, IGNORE]
+    assert encoded[1].tolist() == [0, 1, 1, IGNORE, IGNORE, IGNORE]
+    assert book.unlisted == {"boat": 2, 4: 3}
+
+
+def test_what_is_no_label_is_ignored_in_silence():
+    book = Codebook([(0,), (1,)], [], IGNORE)
+
+    np.testing.assert_array_equal(book.encode(np.array([[NOT_A_LABEL, 1]])), [[IGNORE, 1]])
+    assert not book.unlisted
+
+
+def test_no_value_that_a_class_may_have_says_that_there_is_no_label_or_stands_for_a_word():
+    limits = TypeAdapter(LabelValue).json_schema()
+
+    assert limits["minimum"] > WORDS
+    assert not limits["minimum"] <= NOT_A_LABEL <= limits["maximum"]
+
+
+def test_the_files_nodata_is_ignored_in_silence_unless_it_is_a_class():
+    book = Codebook([(0,), (1,)], [], IGNORE)
+
+    np.testing.assert_array_equal(book.encode(np.array([[0, 9, 1]]), 9.0), [[0, IGNORE, 1]])
+    np.testing.assert_array_equal(book.encode(np.array([[0, 1, 1]]), 0.0), [[0, 1, 1]])
+    assert not book.unlisted
+
+
 def test_ignored_values_are_ignored_in_silence():
     book = Codebook([(1,), (2,)], [0, 99], IGNORE)
 
@@ -76,9 +134,7 @@ def test_description_gives_the_most_frequent_labels_first_and_tells_how_many_mor
 
 
 def test_class_counts_add_up_over_scenes_above_32_bits():
-    scenes = [SimpleNamespace(facts={"label_counts": [2**32, i]}) for i in (1, 5)]
-
-    counts = class_counts(scenes)
+    counts = class_counts([[2**32, i] for i in (1, 5)])
 
     assert counts.tolist() == [2**33, 6]
     assert counts.dtype == np.int64

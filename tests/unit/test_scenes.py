@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipeline_steps.study.errors import StudyError
-from pipeline_steps.study.scenes import read_scenes, sidecars_of
+from pipeline_steps.study.scenes import read_scenes
 
 HEADER = "scene\timage\tlabels\televation\tsplit"
 GOOD = "good\ta.tif\tb.tif\t\ttrain"
@@ -47,7 +47,7 @@ def test_a_row_becomes_a_scene_with_paths_below_the_root(root):
     assert scene.elevation == (str(root / "c.tif"),)
 
 
-def test_a_glob_becomes_a_folder_whose_labels_match_by_stem(root):
+def test_a_pattern_becomes_a_folder_whose_labels_match_by_what_its_wildcards_stand_for(root):
     (scene,) = scenes(root, "tile\tx/*.jpg\ty/*.png\t\ttrain").values()
 
     assert scene.is_folder
@@ -56,10 +56,110 @@ def test_a_glob_becomes_a_folder_whose_labels_match_by_stem(root):
     assert scene.elevation == ()
 
 
-def test_a_glob_of_one_file_is_a_folder_too(root):
+def test_a_pattern_of_one_file_is_a_folder_too(root):
     (scene,) = scenes(root, "tile\tz/*.png\t\t\tpredict").values()
 
     assert scene.is_folder and len(scene.images) == 1
+
+
+def emptied(root, *names):
+    """Make empty files."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+
+
+def test_names_may_differ_in_what_is_no_wildcard_and_in_leading_zeros(root):
+    emptied(
+        root, "ortho/top_2_10.tif", "ortho/top_2_9.tif", "dsm/02_10_dsm.tif", "dsm/02_09_dsm.tif"
+    )
+
+    row = "town\tortho/top_*_*.tif\t\tdsm/*_*_dsm.tif\tpredict"
+    (scene,) = scenes(root, row).values()
+
+    assert scene.raster_names == ("top_2_9", "top_2_10")
+    assert scene.elevation == (str(root / "dsm/02_09_dsm.tif"), str(root / "dsm/02_10_dsm.tif"))
+
+
+def test_rasters_are_called_by_their_stem_or_if_that_is_not_theirs_alone_by_their_wildcards(root):
+    emptied(root, "mixed/one/img.tif", "mixed/two/img.tif", "mixed/two/b.tif")
+
+    found = scenes(
+        root,
+        "stems\tx/*.jpg\t\t\tpredict",
+        "both\ttwo/*\t\t\tpredict",
+        "folders\tmixed/*/img.tif\t\t\tpredict",
+    )
+
+    assert found["stems"].raster_names == ("1", "2")
+    assert found["both"].raster_names == ("1.jpg", "1.png")
+    assert found["folders"].raster_names == ("one", "two")
+
+
+def test_every_raster_of_a_scene_has_a_name_of_its_own(root):
+    emptied(root, "deep/a/b-c/1.tif", "deep/a-b/c/1.tif")
+
+    (scene,) = scenes(root, "town\tdeep/*/*/1.tif\t\t\tpredict").values()
+
+    assert len(set(scene.raster_names)) == 2
+
+
+def test_terrain_lies_beside_elevation(root):
+    header = f"{HEADER}\tterrain"
+    (scene,) = scenes(root, "town\ta.tif\t\tb.tif\tpredict\tc.tif", header=header).values()
+
+    assert scene.terrain == (str(root / "c.tif"),)
+    assert scene.files == tuple(str(root / name) for name in ("a.tif", "b.tif", "c.tif"))
+    text = refused(root, "town\ta.tif\t\t\tpredict\tc.tif", header=header)
+    assert text.endswith(":2: elevation is empty, expected a surface for terrain")
+
+
+LISTED = f"{HEADER}\tlist"
+
+
+@pytest.mark.parametrize("text", ["2.jpg\n", "2\n\n", "\ufeffelsewhere/2.jpg\n 2.jpg \n", "2"])
+def test_a_list_says_by_name_or_stem_which_images_belong_to_the_scene(root, text):
+    (root / "some.txt").write_text(text, encoding="utf-8")
+
+    found = scenes(root, "some\tx/?.jpg\ty/?.png\t\ttrain\tsome.txt", header=LISTED)["some"]
+
+    assert found.images == (str(root / "x/2.jpg"),)
+    assert found.labels == (str(root / "y/2.png"),)
+    assert found.listed == str(root / "some.txt")
+
+
+@pytest.mark.parametrize(
+    "image, text, words",
+    [
+        ("x/*.jpg", "3.jpg\n", "where 3.jpg is 0 of the images of x/*.jpg; expected one"),
+        ("two/*", "1\n", "where 1 is 2 of the images of two/*; expected one"),
+        ("x/*.jpg", "\n", "which is empty; expected names"),
+        ("x/*.jpg", None, "where no file is; expected a file"),
+        ("a.tif", "a.tif\n", "expected none for a single image"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_named(root, image, text, words):
+    if text is not None:
+        (root / "some.txt").write_text(text)
+
+    said = refused(root, f"some\t{image}\t\t\tpredict\tsome.txt", header=LISTED)
+
+    assert said.startswith(f"{root / 'scenes.tsv'}:2: list is {root / 'some.txt'}, {words}")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "blocks", "folds"])
+def test_every_split_but_predict_needs_labels(root, split):
+    assert scenes(root, f"town\ta.tif\tb.tif\t\t{split}")["town"].split == split
+    text = refused(root, f"town\ta.tif\t\t\t{split}")
+    assert text.endswith(f": labels is empty, expected a path since split is {split}")
+
+
+def test_one_scene_is_read_without_a_look_at_the_others(root):
+    file = table(root, "good\tx/*.jpg\t\t\tpredict", "bad\tgone.tif\tb.tif\t\ttrain")
+
+    assert list(read_scenes(file, str(root), only="good")) == ["good"]
+    with pytest.raises(StudyError, match="no scenes found, expected a row of 'neither'"):
+        read_scenes(file, str(root), only="neither")
 
 
 def test_scenes_keep_the_order_of_the_table(root):
@@ -102,19 +202,17 @@ def test_an_absolute_path_is_taken_as_it_is(root):
         ("town\tc.tif\tb.tif\t\ttraining", "split is 'training', expected one of train, val"),
         ("town\tc.tif\tb.tif\t\t", "split is '', expected one of"),
         ("town\tc.tif\tb.tif", "split is '', expected one of"),
-        ("town\t\tb.tif\t\ttrain", "image is empty, expected a path or a glob"),
+        ("town\t\tb.tif\t\ttrain", "image is empty, expected a path or a pattern"),
         ("town\tgone.tif\tb.tif\t\ttrain", "image is {root}/gone.tif, where no file is"),
         ("town\tx\tb.tif\t\ttrain", "image is {root}/x, where a folder is"),
         ("town\tc.tif\tgone.tif\t\ttrain", "labels is {root}/gone.tif, where no file is"),
         ("town\tc.tif\tb.tif\tgone.tif\ttrain", "elevation is {root}/gone.tif, where no file"),
         ("town\tq/*.jpg\t\t\tpredict", "image is {root}/q/*.jpg, expected it to match"),
-        ("town\ttwo/*\t\t\tpredict", "image matches '1' more than once, expected each stem once"),
+        ("town\tx/?.*\ty/*.png\t\ttrain", "labels is y/*.png, expected as many wildcards as image"),
         ("town\tx/*.jpg\tq/*.png\t\ttrain", "labels is {root}/q/*.png, expected it to match"),
         ("town\tx/*.jpg\tz/*.png\t\ttrain", "labels is z/*.png, which has no file for {root}/x/2"),
         ("town\tx/*.jpg\tb.tif\t\ttrain", "labels is b.tif, one file for 2 images"),
         ("town\tc.tif\t\t\ttrain", "labels is empty, expected a path since split is train"),
-        ("town\tc.tif\t\t\tval", "labels is empty, expected a path since split is val"),
-        ("town\tc.tif\t\t\ttest", "labels is empty, expected a path since split is test"),
         ("town\tc.tif\tb.tif\t\ttrain\textra", "6 cells found, expected 5"),
     ],
 )
@@ -139,7 +237,8 @@ def test_wrong_columns_are_named_beside_the_right_ones(root, header):
     text = refused(root, GOOD, header=header)
 
     assert text.startswith(f"{root / 'scenes.tsv'}:1: columns are {header.split(chr(9))[0]}")
-    assert text.endswith("expected tab-separated scene, image, labels, elevation, split")
+    columns = "scene, image, labels, elevation, terrain, list, split"
+    assert text.endswith(f"expected tab-separated {columns}")
 
 
 def test_one_image_in_two_scenes_names_both(root):
@@ -151,7 +250,7 @@ def test_one_image_in_two_scenes_names_both(root):
     assert "link.tif is one of 'good' already, expected one scene for an image" in text
 
 
-def test_wildcards_in_the_root_are_letters_and_folders_match_no_glob(root):
+def test_wildcards_in_the_root_are_letters_and_folders_match_no_pattern(root):
     inner = root / "data [2024]"
     (inner / "x" / "folder.jpg").mkdir(parents=True)
     (inner / "x" / "1.jpg").write_text("")
@@ -172,19 +271,3 @@ def test_a_table_that_cannot_be_read_is_an_error(root):
     for name in ("gone.tsv", "latin.tsv"):
         with pytest.raises(StudyError, match=re.escape(f"{root / name}: cannot be read")):
             read_scenes(root / name, str(root))
-
-
-@pytest.mark.parametrize(
-    "raster, beside",
-    [
-        ("a.tif", ["a.tif.msk", "a.tif.aux.xml", "a.tfw", "a.tifw", "a.wld"]),
-        ("a.jpg", ["a.jgw"]),
-        ("a.jpeg", ["a.jgw"]),
-        ("a.png", ["a.pgw"]),
-    ],
-)
-def test_what_gdal_reads_beside_a_raster_is_found(tmp_path, raster, beside):
-    for name in (*beside, "b.msk", "a.txt"):
-        (tmp_path / name).write_text("")
-
-    assert sidecars_of(str(tmp_path / raster)) == [str(tmp_path / name) for name in beside]

@@ -1,8 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline_steps.rasters.raster import Grid
-from pipeline_steps.rasters.store import Scene, new_array, open_array, read, shard_size
+from pipeline_steps.rasters.store import (
+    Scene,
+    new_array,
+    open_array,
+    read,
+    shard_size,
+    tiled,
+    written,
+)
 from pipeline_steps.rasters.windows import Window, blocks
 
 
@@ -94,13 +104,158 @@ def test_reading_is_cut_off_at_the_edges(tmp_path):
         np.testing.assert_array_equal(read(array, window), values[:, 15:, 25:])
 
 
+def test_what_is_compressed_is_smaller_and_reads_the_same(tmp_path):
+    values = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+    sizes = {}
+    for codec in ("zstd", "deflate", "none"):
+        array = new_array(tmp_path / codec, 0, values.shape, "uint8", 0, 256, codec)
+        array[:] = values
+        np.testing.assert_array_equal(open_array(tmp_path / codec, 0)[:], values)
+        sizes[codec] = sum(file.stat().st_size for file in files_of(tmp_path / codec))
+
+    assert sizes["none"] > values.nbytes > 10 * max(sizes["zstd"], sizes["deflate"])
+    assert sizes["zstd"] != sizes["deflate"]
+
+
+def test_blocks_are_written_beside_the_caller_and_all_are_there_in_the_end(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (2, 300, 300), np.uint8)
+    arrays = [new_array(tmp_path / name, 0, (300, 300), "uint8", 0, 16) for name in "ab"]
+
+    with written(*arrays) as write:
+        for block in blocks(300, 300, shard_size(16)):
+            write(block, *values[(..., *block.slices)])
+
+    for array, expected in zip(arrays, values, strict=True):
+        np.testing.assert_array_equal(array[:], expected)
+
+
+@pytest.mark.parametrize("good", [0, 1, 3])
+def test_a_block_that_cannot_be_written_is_an_error(tmp_path, good):
+    """It is the last, or others would have followed."""
+    array = new_array(tmp_path / "a", 0, (128, 512), "uint8", 0, 16)
+    some = list(blocks(128, 512, shard_size(16)))
+
+    with pytest.raises(ValueError, match="shape"), written(array) as write:
+        for number, block in enumerate(some[: good + 1]):
+            write(block, np.ones((3, 3) if number == good else (128, 128), np.uint8))
+
+
+RASTER = {"name": "a", "height": 4, "width": 6, "crs": None, "transform": [1, 0, 5, 0, -1, 9]}
+
+
+def scene(folder, divided=None, **facts):
+    """Return a scene of one raster, whose image is of four bands."""
+    facts = {"bands": [1, 2, 3, 4], "rgb": [3, 0, 1], "dtype": "uint16"} | facts
+    facts |= {"scene": "town", "is_folder": False, "rasters": [RASTER], "label_counts": [5, 7]}
+    return Scene(folder / "manifest.json", facts, divided)
+
+
 def test_a_scene_knows_its_rasters_and_their_grids(tmp_path):
-    raster = {"name": "a", "height": 2, "width": 3, "crs": None, "transform": [1, 0, 5, 0, -1, 9]}
-    facts = {"scene": "town", "is_folder": False, "rasters": [raster]}
-    write(tmp_path / "labels.zarr", 0, np.ones((2, 3), np.uint8))
+    write(tmp_path / "labels.zarr", 0, np.ones((4, 6), np.uint8))
 
-    scene = Scene(tmp_path / "manifest.json", facts)
+    found = scene(tmp_path)
 
-    assert (scene.name, scene.rasters, scene.is_folder) == ("town", ["a"], False)
-    assert scene.grid(0) == Grid(2, 3, None, (1, 0, 5, 0, -1, 9))
-    assert scene.array("labels", 0)[:].all()
+    assert (found.name, found.rasters, found.is_folder) == ("town", ["a"], False)
+    assert found.grid(0) == Grid(4, 6, None, (1, 0, 5, 0, -1, 9))
+    assert found.array("labels", 0)[:].all()
+
+
+def test_limits_are_those_stated_for_each_band_or_for_all(tmp_path):
+    each = [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+    assert scene(tmp_path).limits(each) == each
+    assert scene(tmp_path).limits([[10, 900]]) == [[10, 900]] * 4
+    assert scene(tmp_path, dtype="uint8").limits([[10, 90]]) == [[10, 90]] * 4
+
+
+def test_8_bits_alone_have_limits_of_their_own(tmp_path):
+    assert scene(tmp_path, dtype="uint8").limits(None) == [[0, 255]] * 4
+    for dtype in ("uint16", "int16", "float32"):
+        with pytest.raises(
+            ValueError, match=rf"manifest\.json: image is {dtype}, expected stretch"
+        ):
+            scene(tmp_path, dtype=dtype).limits(None)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_limits_of_another_number_of_bands_are_refused(tmp_path, count):
+    with pytest.raises(ValueError, match=rf"image has 4 bands, expected {count}, as many as are"):
+        scene(tmp_path).limits([[0, 1]] * count)
+
+
+def test_a_picture_is_the_bands_that_are_shown_between_their_own_limits(tmp_path):
+    values = np.random.default_rng(0).integers(0, 1000, (4, 4, 6)).astype(np.uint16)
+    write(tmp_path / "image.zarr", 0, values)
+    limits = [[0, 1000], [100, 600], [0, 1], [500, 700]]
+
+    picture = scene(tmp_path).picture(0, limits)
+
+    assert picture.shape == (3, 4, 6)
+    for shown, band in zip(picture[:, :, :], (3, 0, 1), strict=True):
+        low, high = limits[band]
+        np.testing.assert_allclose(shown, ((values[band] - float(low)) / (high - low)).clip(0, 1))
+
+
+HALVES = {
+    "scene": "town",
+    "folds": None,
+    "rasters": [{"codes": [[0, 2]], "reach": 1}],
+    "label_counts": {"train": [3, 1], "test": [1, 2]},
+}
+FOLDS = HALVES | {"folds": 2, "label_counts": {"train-0": [1, 1], "train-1": [2, 2]}}
+FOLDS |= {"rasters": [{"codes": [[0, 1]], "reach": 1}]}
+
+
+def test_a_whole_scene_counts_all_its_labels_in_every_part_and_fold(tmp_path):
+    assert scene(tmp_path).label_counts("train", None) == [5, 7]
+    assert scene(tmp_path).label_counts("train", 1) == [5, 7]
+
+
+def test_a_divided_scene_counts_the_labels_of_a_part_and_of_a_fold(tmp_path):
+    assert scene(tmp_path, HALVES).label_counts("train", None) == [3, 1]
+    assert scene(tmp_path, FOLDS).label_counts("train", 1) == [2, 2]
+
+
+def test_a_whole_scene_is_not_cut_off(tmp_path):
+    labels = np.ones((4, 6), np.uint8)
+
+    assert scene(tmp_path).within(labels, 0, "test", None, 255) is labels
+
+
+@pytest.mark.parametrize(
+    ("divided", "part", "fold", "columns"),
+    [
+        (HALVES, "train", None, [0, 1]),
+        (HALVES, "test", None, [4, 5]),
+        (HALVES, "val", None, []),
+        (FOLDS, "test", 0, [0, 1]),
+        (FOLDS, "train", 0, [4, 5]),
+    ],
+)
+def test_a_divided_scene_is_cut_off_beyond_a_part_and_its_buffer(
+    tmp_path, divided, part, fold, columns
+):
+    labels = np.ones((4, 6), np.uint8)
+
+    found = scene(tmp_path, divided).within(labels, 0, part, fold, 255)[:, :]
+
+    expected = np.full((4, 6), 255)
+    expected[:, columns] = 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_scenes_are_opened_with_the_divisions_that_are_theirs():
+    facts = {
+        Path("tile/a/manifest.json"): {"scene": "a"},
+        Path("tile/b/manifest.json"): {"scene": "b"},
+        Path("split/b/manifest.json"): {"scene": "b", "folds": 4},
+        Path("split/c/manifest.json"): {"scene": "c", "folds": 4},
+    }
+    for one in facts.values():
+        one |= {"is_folder": False, "rasters": []}
+    tiles, splits = list(facts)[:2], list(facts)[2:]
+
+    a, b = tiled(tiles, splits, facts.get)
+
+    assert (a.name, a.folder, a.divided) == ("a", Path("tile/a"), None)
+    assert (b.name, b.folder, b.divided["folds"]) == ("b", Path("tile/b"), 4)

@@ -33,11 +33,12 @@ TINY = {
 
 
 def pixels(height=32, width=48):
-    return np.random.default_rng(0).integers(0, 256, (2, 3, height, width), np.uint8)
+    """Return pictures in [0, 1]."""
+    return np.random.default_rng(0).random((2, 3, height, width), np.float32)
 
 
 def image(height=32, width=48):
-    return torch.from_numpy(pixels(height, width)).float() / 255
+    return torch.from_numpy(pixels(height, width))
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_an_architecture_that_makes_no_teacher_is_an_error(wrong):
         draw_teacher(TINY | wrong, 0)
 
 
-def test_on_its_device_bytes_go_in_and_floats_come_out(folder):
+def test_on_its_device_a_teacher_says_of_an_array_what_it_says_of_the_tensor(folder):
     found = TeacherOnDevice(folder, 1.0, "fp32")(pixels())
 
     assert found.shape == (2, 32, 48) and found.dtype == np.float32

@@ -1,5 +1,7 @@
 """The tiny study through Snakemake: what it leaves, and what a change makes stale."""
 
+import shutil
+
 import pandas as pd
 import pytest
 import rasterio
@@ -9,10 +11,16 @@ from tests.data.studies import TINY_ROWS, row, stale, tiny_study, write_study
 
 pytestmark = pytest.mark.slow
 
+BELOW_CHECK = {"check", "tabulate", "report"}
+"""The tables say what training and test share, which `check` has measured."""
 BELOW_TRAIN = {"train", "predict", "score", "tabulate", "report"}
 BELOW_LOSSES = {"adapt", "depth"} | BELOW_TRAIN
+BELOW_STRETCH = {"stretch"} | BELOW_LOSSES
+"""Without percentiles the stretch looks at no scene, so nothing makes it stale but itself."""
 BELOW_TILE = {"tile"} | BELOW_LOSSES
-BELOW_RASTERS = {"synthesize", "check"} | BELOW_TILE
+BELOW_SPLITS = {"tile", "stretch"} | BELOW_LOSSES
+BELOW_READERS = {"check"} | BELOW_TILE
+BELOW_RASTERS = {"synthesize", "check", "stretch"} | BELOW_TILE
 
 
 def test_ends_with_a_row_for_each_experiment(finished):
@@ -61,9 +69,16 @@ def study(finished):
         ("tabulate", {"digits": 2}, {"tabulate", "report"}),
         ("score", {"boundary_px": 1}, {"score", "tabulate", "report"}),
         ("predict", {"overlap": 0.5}, {"predict", "score", "tabulate", "report"}),
+        # what a run needs of memory is told by `check`
+        ("predict", {"window": 96}, {"check", "predict", "score", "tabulate", "report"}),
         ("train", {"lr": 0.001}, BELOW_TRAIN),
         ("depth", {"overlap": 0.5}, {"depth"} | BELOW_TRAIN),
         ("adapt", {"lr": 0.01}, {"adapt", "depth"} | BELOW_TRAIN),
+        ("stretch", {"limits": [[0, 200]]}, {"check"} | BELOW_STRETCH),
+        ("stretch", {"percentiles": [2, 98]}, {"check"} | BELOW_STRETCH),
+        # no scene of this study is divided
+        ("split", {"seed": 1}, BELOW_CHECK),
+        ("check", {"distance": 5.0}, BELOW_CHECK),
         ("tile", {"chunk": 64}, {"check"} | BELOW_TILE),
         ("synthesize", {"seed": 1}, {"synthesize", "check"} | BELOW_TILE),
     ],
@@ -79,7 +94,14 @@ def test_a_new_experiment_leaves_the_others_alone(study, source):
     config = tiny_study()
     config["experiments"]["detached"] = {"seeds": [0], "train": {"network": {"detach_depth": True}}}
     study.write_text(yaml.safe_dump(config, sort_keys=False))
-    assert stale(source, study) == dict.fromkeys(BELOW_TRAIN, 1)
+    assert stale(source, study) == dict.fromkeys({"check"} | BELOW_TRAIN, 1)
+
+
+def test_a_licence_that_is_stated_is_looked_at_and_fetches_and_trains_nothing(study, source):
+    config = tiny_study()
+    config["fetch"]["models"]["tiny-depth-anything"]["license"] = "MIT"
+    study.write_text(yaml.safe_dump(config, sort_keys=False))
+    assert set(stale(source, study)) == BELOW_CHECK
 
 
 def test_a_new_test_scene_leaves_the_trainings_alone(study, source):
@@ -87,6 +109,20 @@ def test_a_new_test_scene_leaves_the_trainings_alone(study, source):
     once = dict.fromkeys(("synthesize", "check", "tile", "tabulate", "report"), 1)
     # by the teacher and by elevation; by either experiment
     assert stale(source, study) == once | {"depth": 2, "predict": 2, "score": 2}
+
+
+def test_a_new_training_scene_leaves_the_tiles_and_maps_of_the_others_to_the_trainings(
+    study, source
+):
+    write_study(study.parent, tiny_study(), [*TINY_ROWS, row("orchard", "train")])
+    once = dict.fromkeys(("synthesize", "check", "tile", "adapt", "tabulate", "report"), 1)
+    # by the adapted teacher the old scenes too, by elevation the new one alone
+    twice = dict.fromkeys(("train", "predict", "score"), 2)
+    assert stale(source, study) == once | twice | {"depth": 4}
+
+
+# of the one test scene: by the teacher and by elevation; by either experiment
+OF_HARBOUR = {"tile": 1, "depth": 2, "predict": 2, "score": 2} | dict.fromkeys(BELOW_CHECK, 1)
 
 
 def test_a_changed_label_file_makes_stale_its_own_scene_alone(study, source):
@@ -100,9 +136,42 @@ def test_a_changed_label_file_makes_stale_its_own_scene_alone(study, source):
         found = stale(source, study)
     finally:
         labels.write_bytes(before)
-    assert found["tile"] == 1
-    assert "train" not in found
-    assert {"check", "predict", "score", "tabulate", "report"} <= set(found)
+    assert found == OF_HARBOUR
+
+
+def test_a_scene_whose_columns_are_exchanged_is_tiled_anew(study, source):
+    """The files are the same, and what they are said to be is not."""
+    image, labels, elevation = (f"harbour/{name}.tif" for name in ("image", "labels", "elevation"))
+    exchanged = "\t".join(["harbour", image, elevation, labels, "test"])
+    write_study(study.parent, tiny_study(), [TINY_ROWS[0], exchanged])
+    assert stale(source, study) == OF_HARBOUR
+
+
+def test_a_scene_that_becomes_a_pattern_is_tiled_anew(study, source):
+    """The file is the same, and its maps go into a folder."""
+    pattern = row("harbour", "test").replace("harbour/", "harb*r/")
+    write_study(study.parent, tiny_study(), [TINY_ROWS[0], pattern])
+    expected = OF_HARBOUR | {"predict_folder": 2}
+    del expected["predict"]
+    assert stale(source, study) == expected
+
+
+def test_a_scene_that_is_divided_is_not_tiled_anew(study, source):
+    write_study(study.parent, tiny_study(), [TINY_ROWS[0], row("harbour", "blocks")])
+    once = dict.fromkeys({"split", "adapt"} | BELOW_CHECK, 1)
+    # its depth by the adapted teacher changes, as that of the other scene
+    twice = dict.fromkeys(("depth", "train", "predict", "score"), 2)
+    assert stale(source, study) == once | twice
+
+
+def test_another_order_of_the_table_trains_nothing_anew(study, source):
+    write_study(study.parent, tiny_study(), TINY_ROWS[::-1])
+    assert set(stale(source, study)) == BELOW_CHECK
+
+
+def test_a_study_that_is_moved_computes_nothing_anew(finished, source, tmp_path):
+    moved = shutil.copytree(finished, tmp_path / "moved")  # with the times of its files
+    assert set(stale(source, moved / "study.yaml")) == BELOW_CHECK
 
 
 @pytest.mark.parametrize(
@@ -112,6 +181,11 @@ def test_a_changed_label_file_makes_stale_its_own_scene_alone(study, source):
         ("models/depthseg", "max(32, channels // 2)", "max(16, channels // 2)", BELOW_TRAIN),
         ("training/losses", "SIGMA, REACH = 1.5", "SIGMA, REACH = 2.5", BELOW_LOSSES),
         ("rasters/windows", "np.hanning(size + 2)", "np.hamming(size + 2)", BELOW_RASTERS),
+        ("rasters/terrain", "STEP_M = 0.5", "STEP_M = 0.6", BELOW_READERS),
+        ("rasters/splits", "DRAWS = 2000", "DRAWS = 200", BELOW_SPLITS),
+        ("stretch", "SAMPLE = 8_000_000", "SAMPLE = 9_000_000", BELOW_STRETCH),
+        ("split", "PANEL_PX = 512", "PANEL_PX = 256", set()),
+        ("inspection/leaks", "ALIKE = 0.45", "ALIKE = 0.46", BELOW_CHECK),
         ("tabulate", '"miou", "kappa", "oa"', '"miou", "oa", "kappa"', {"tabulate", "report"}),
     ],
 )

@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from pipeline_steps.rasters.raster import Grid, write_raster
+from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.writing import write_raster
 from tests.data.studies import (
     TINY_ROWS,
     command,
@@ -24,11 +25,12 @@ from tests.data.studies import (
 pytestmark = pytest.mark.slow
 
 
-def write_scene(folder, labels=None):
-    """Write a scene of 64 pixels whose labels hold all seven classes."""
+def write_scene(folder, labels=None, apart=1000):
+    """Write a scene of 64 pixels with all seven classes, so many metres from the last."""
     folder.mkdir(parents=True)
     size, rng = 64, np.random.default_rng(0)
-    grid = Grid(size, size, "EPSG:32632", (0.5, 0, 400000, 0, -0.5, 5000000))
+    east = 400000 + apart * len(list(folder.parent.iterdir()))
+    grid = Grid(size, size, "EPSG:32632", (0.5, 0, east, 0, -0.5, 5000000))
     if labels is None:
         labels = rng.integers(0, 7, (size, size)).astype(np.uint8)
     write_raster(folder / "image.tif", rng.integers(0, 256, (3, size, size)).astype(np.uint8), grid)
@@ -74,15 +76,35 @@ def test_a_truncated_image_ends_its_scene_and_the_other_stays(tmp_path, source):
 
 
 def test_check_ends_the_run_before_any_work_with_every_error_in_its_log(tmp_path, source):
-    write_scene(tmp_path / "data" / "good")
-    write_scene(tmp_path / "data" / "bad", labels=np.full((32, 64), 77, np.uint8))
-    study = real_study(tmp_path)
+    write_scene(tmp_path / "data" / "short", labels=np.zeros((32, 64), np.uint8))
+    write_scene(tmp_path / "data" / "strange", labels=np.full((64, 64), 77, np.uint8))
+    study = real_study(tmp_path, ["short", "strange"])
 
     lines = ended(source, study)
 
-    assert "data/bad/labels.tif: is 64x32 pixels, expected 64x64" in lines[-1]
+    assert "data/short/labels.tif: is 64x32 pixels, expected 64x64, covers 50.0 %" in lines[-1]
     assert "labels.tif: has label values 77" in (tmp_path / "logs" / "check.log").read_text()
+    for log in ("check.json", "check.txt"):
+        text = (tmp_path / "logs" / log).read_text()
+        assert "is 64x32 pixels" in text and "has label values 77" in text
+    assert not (tmp_path / "results" / "check").exists()
     assert not (tmp_path / "results" / "tile").exists()
+
+
+def test_ground_that_training_and_test_share_ends_the_run_unless_the_study_lets_it_pass(
+    tmp_path, source
+):
+    for name in ("good", "bad"):
+        write_scene(tmp_path / "data" / name, apart=0)
+
+    lines = ended(source, real_study(tmp_path))
+
+    assert "train and test: leak: share 1024." in lines[-1]
+    passing = real_study(tmp_path, check={"leak": "warning"})
+    done = snakemake(source, passing, "--until", "check")
+    assert done.returncode == 0, done.stderr
+    (leak,) = json.loads((tmp_path / "results/check/findings.json").read_text())["leaks"]
+    assert leak["shared_m2"] == pytest.approx(1024, rel=1e-3)
 
 
 def test_a_model_folder_without_weights_is_named(tmp_path, source):

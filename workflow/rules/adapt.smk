@@ -2,6 +2,8 @@ rule adapt:
     input:
         base=base_of,
         tiles=tiles(taught_scenes()),
+        splits=splits(taught_scenes()),
+        stretch="results/stretch/stretch.json",
         stores=tile_stores(taught_scenes(), "image", "elevation"),
     output:
         config="results/adapt/{teacher}/config.json",
@@ -24,5 +26,6 @@ rule adapt:
         code=fingerprint("pipeline_steps.adapt"),
     shell:
         "python -m pipeline_steps.adapt --base {input.base:q} --tiles {input.tiles:q}"
+        " --splits {input.splits:q} --stretch {input.stretch:q}"
         " --config {output.config:q} --weights {output.weights:q}"
         " --preprocessor {output.preprocessor:q} --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,12 +1,13 @@
 rule check:
     input:
         table=study.table,
-        files=every_file("images", "labels", "elevation"),
-        beside=sidecars(every_file("images", "labels", "elevation")),
+        files=paths.files_of(study.scenes),
     output:
         findings="results/check/findings.json",
     log:
         "logs/check.log",
+        record="logs/check.json",
+        text="logs/check.txt",
     benchmark:
         "benchmarks/check.tsv"
     # Before all else and alone, but no job depends on it: whatever made it stale would then make
@@ -23,7 +24,13 @@ rule check:
         classes=CODES,
         models=params_for("fetch"),
         tile=params_for("tile"),
+        split=params_for("split"),
+        plan=as_json(plan_of(study)),
+    # The tables are shown whatever was found, and outlive a failure, as logs do.
     shell:
-        "python -m pipeline_steps.check --table {input.table:q} --root {params.root:q}"
-        " --findings {output.findings:q} --classes {params.classes:q}"
-        " --models {params.models:q} --tile {params.tile:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        "rm -f {log.text:q}; status=0; python -m pipeline_steps.check --table {input.table:q} --root {params.root:q}"
+        " --findings {output.findings:q} --record {log.record:q} --text {log.text:q}"
+        " --classes {params.classes:q} --models {params.models:q} --tile {params.tile:q}"
+        " --split {params.split:q} --plan {params.plan:q} --params {params.step:q}"
+        " 2> {log[0]:q} || status=$?; cat {log.text:q} 2> /dev/null || true;"
+        " [ $status = 0 ] || (tail -n 1 {log[0]:q} >&2; false)"

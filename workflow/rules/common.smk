@@ -16,12 +16,16 @@ from pipeline_steps.study.config import ELEVATION, load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.scenes import sidecars_of
+from pipeline_steps.study.paths import Paths
+from pipeline_steps.study.plan import plan_of
+from pipeline_steps.study.runs import Run
 
 try:
     study = load(config, [str(file) for file in workflow.configfiles])
 except StudyError as error:
     sys.exit(f"error: {error}")
+
+paths = Paths(study)
 
 # Two networks can exhaust one GPU, so where no limit is stated one runs at a time.
 if "gpu" not in workflow.global_resources:
@@ -43,7 +47,7 @@ wildcard_constraints:
     experiment=one_of(study.trainings),
     teacher=one_of([ELEVATION, *study.config.adapt.teachers, *study.config.fetch.models]),
     model=one_of(study.config.fetch.models),
-    seed=r"\d+",
+    run=r"seed-\d+(-fold-\d+)?",
 
 
 def as_json(value):
@@ -70,21 +74,25 @@ def network_code(step):
     )
 
 
-def every_file(*kinds):
-    """The table's files of some kinds, of every scene."""
-    return [f for scene in study.scenes.values() for kind in kinds for f in getattr(scene, kind)]
+def seed_and_fold(wildcards):
+    """The flags that tell a step which run it is."""
+    run = Run.named(wildcards.run)
+    return ["--seed", run.seed] + ([] if run.fold is None else ["--fold", run.fold])
 
 
-def files_of(*kinds):
-    """The scene's images, labels or elevation."""
-    return lambda wildcards: [
-        f for kind in kinds for f in getattr(study.scenes[wildcards.scene], kind)
-    ]
+def learned(wildcards):
+    """The scenes that a run learns from."""
+    return study.split("train", fold=Run.named(wildcards.run).fold)
 
 
-def sidecars(files):
-    """What GDAL reads beside rasters: masks, world files, and its own notes on georeference."""
-    return [beside for file in files for beside in sidecars_of(file)]
+def watched(wildcards):
+    """The scenes on which a run's losses are watched."""
+    return study.split("val", fold=Run.named(wildcards.run).fold)
+
+
+def splits(scenes):
+    """The divisions of those scenes that are divided."""
+    return expand("results/split/{scene}/manifest.json", scene=study.divided(scenes))
 
 
 def tiles(scenes):
@@ -117,12 +125,12 @@ def base_of(wildcards):
     return f"results/fetch/{model}/manifest.json"
 
 
-def depths_of(*splits):
-    """The experiment's pseudo-depth, where its network has a use for it."""
+def depths_of(scenes):
+    """The experiment's pseudo-depth of scenes, where its network has a use for it."""
 
     def inputs(wildcards):
         training = study.trainings[wildcards.experiment]
-        return depths(training.teacher, study.split(*splits)) if training.network.prompter else []
+        return depths(training.teacher, scenes(wildcards)) if training.network.prompter else []
 
     return inputs
 
@@ -137,29 +145,6 @@ def fed_to(wildcards):
     training = study.trainings[wildcards.experiment]
     is_fed = training.network.prompter and training.network.depth == "fed"
     return depths(training.teacher, [wildcards.scene]) if is_fed else []
-
-
-def map_of(experiment, seed, scene):
-    """A GeoTIFF, or for a scene of many images a folder of them."""
-    name = "classes" if study.scenes[scene].is_folder else "classes.tif"
-    return f"results/predict/{experiment}/seed-{seed}/{scene}/{name}"
-
-
-def maps(scenes, first_seed=False):
-    return [
-        map_of(name, seed, scene)
-        for name, experiment in study.config.experiments.items()
-        for seed in experiment.seeds[: 1 if first_seed else None]
-        for scene in scenes
-    ]
-
-
-def per_training(pattern):
-    return [
-        path
-        for name, experiment in study.config.experiments.items()
-        for path in expand(pattern, experiment=name, seed=experiment.seeds, allow_missing=True)
-    ]
 
 
 def local_files_of_model(wildcards):

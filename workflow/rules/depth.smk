@@ -2,6 +2,7 @@ rule depth:
     input:
         teacher=teacher_of,
         tile="results/tile/{scene}/manifest.json",
+        stretch="results/stretch/stretch.json",
         image=ancient("results/tile/{scene}/image.zarr"),
         elevation=ancient("results/tile/{scene}/elevation.zarr"),
     output:
@@ -25,5 +26,6 @@ rule depth:
         teacher=lambda wildcards, input: (["--teacher", input.teacher] if input.teacher else []),
     shell:
         "python -m pipeline_steps.depth {params.teacher:q} --tile {input.tile:q}"
+        " --stretch {input.stretch:q}"
         " --store {output.store:q} --quality {output.quality:q}"
         " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,17 +1,17 @@
 rule predict:
     input:
-        model="results/train/{experiment}/seed-{seed}/manifest.json",
-        weights=ancient("results/train/{experiment}/seed-{seed}/model.safetensors"),
+        model="results/train/{experiment}/{run}/manifest.json",
+        weights=ancient("results/train/{experiment}/{run}/model.safetensors"),
         tile="results/tile/{scene}/manifest.json",
         image=ancient("results/tile/{scene}/image.zarr"),
         depth=fed_to,
     output:
-        classes="results/predict/{experiment}/seed-{seed}/{scene}/classes.tif",
-        confidence="results/predict/{experiment}/seed-{seed}/{scene}/confidence.tif",
+        classes="results/predict/{experiment}/{run}/{scene}/classes.tif",
+        confidence="results/predict/{experiment}/{run}/{scene}/confidence.tif",
     log:
-        "logs/predict/{experiment}/seed-{seed}/{scene}.log",
+        "logs/predict/{experiment}/{run}/{scene}.log",
     benchmark:
-        "benchmarks/predict/{experiment}/seed-{seed}/{scene}.tsv"
+        "benchmarks/predict/{experiment}/{run}/{scene}.tsv"
     wildcard_constraints:
         scene=one_of(name for name, scene in study.scenes.items() if not scene.is_folder),
     conda:
@@ -34,7 +34,7 @@ rule predict:
 
 use rule predict as predict_folder with:
     output:
-        classes=directory("results/predict/{experiment}/seed-{seed}/{scene}/classes"),
-        confidence=directory("results/predict/{experiment}/seed-{seed}/{scene}/confidence"),
+        classes=directory("results/predict/{experiment}/{run}/{scene}/classes"),
+        confidence=directory("results/predict/{experiment}/{run}/{scene}/confidence"),
     wildcard_constraints:
         scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),

@@ -3,8 +3,10 @@ rule report:
         tiles=tiles(study.split("test")),
         stores=tile_stores(study.split("test"), "image", "labels"),
         depths=depths(study.teachers(), study.split("test")),
-        maps=maps(study.split("test"), first_seed=True),
-        histories=per_training("results/train/{experiment}/seed-{seed}/history.csv"),
+        maps=paths.first_maps(),
+        splits=splits(study.split("test")),
+        stretch="results/stretch/stretch.json",
+        histories=paths.histories(),
         tables=expand("results/tabulate/{table}.csv", table=TABLES),
         template=f"{workflow.basedir}/workflow/report/index.html.jinja",
     output:
@@ -29,5 +31,6 @@ rule report:
     shell:
         "python -m pipeline_steps.report --tiles {input.tiles:q} --depths {input.depths:q}"
         " --maps {input.maps:q} --histories {input.histories:q} --tables {input.tables:q}"
+        " --splits {input.splits:q} --stretch {input.stretch:q}"
         " --page {output.page:q} --figures {output.figures:q} --looks {params.looks:q}"
         " --template {input.template:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -2,13 +2,14 @@ rule score:
     input:
         tile="results/tile/{scene}/manifest.json",
         labels=ancient("results/tile/{scene}/labels.zarr"),
-        classes=lambda wildcards: map_of(**wildcards),
+        splits=lambda wildcards: splits([wildcards.scene]),
+        classes=lambda wildcards: paths.map_of(**wildcards),
     output:
-        counts="results/score/{experiment}/seed-{seed}/{scene}.json",
+        counts="results/score/{experiment}/{run}/{scene}.json",
     log:
-        "logs/score/{experiment}/seed-{seed}/{scene}.log",
+        "logs/score/{experiment}/{run}/{scene}.log",
     benchmark:
-        "benchmarks/score/{experiment}/seed-{seed}/{scene}.tsv"
+        "benchmarks/score/{experiment}/{run}/{scene}.tsv"
     group:
         "score"
     conda:
@@ -19,7 +20,9 @@ rule score:
     params:
         step=params_for("score"),
         code=fingerprint("pipeline_steps.score"),
+        run=seed_and_fold,
     shell:
-        "python -m pipeline_steps.score --tile {input.tile:q} --classes {input.classes:q}"
+        "python -m pipeline_steps.score --tile {input.tile:q} --splits {input.splits:q}"
+        " --classes {input.classes:q}"
         " --counts {output.counts:q} --experiment {wildcards.experiment:q}"
-        " --seed {wildcards.seed} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " {params.run} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

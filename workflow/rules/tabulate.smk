@@ -3,15 +3,14 @@ TABLES = ("overall", "classes", "scenes", "strata", "depth")
 
 rule tabulate:
     input:
-        counts=expand(
-            per_training("results/score/{experiment}/seed-{seed}/{scene}.json"),
-            scene=study.split("test"),
-        ),
+        counts=paths.counts(),
         qualities=[
             f"results/depth/{teacher}/{scene}/quality.json"
             for teacher in study.teachers()
             for scene in study.split("test")
         ],
+        splits=splits(study.split("test")),
+        findings="results/check/findings.json",
     output:
         report(
             expand("results/tabulate/{table}.html", table=TABLES),
@@ -32,4 +31,5 @@ rule tabulate:
     shell:
         "python -m pipeline_steps.tabulate --counts {input.counts:q}"
         " --qualities {input.qualities:q} --folder results/tabulate"
+        " --splits {input.splits:q} --findings {input.findings:q}"
         " --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

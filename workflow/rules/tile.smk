@@ -1,9 +1,6 @@
 rule tile:
     input:
-        images=files_of("images"),
-        labels=files_of("labels"),
-        elevation=files_of("elevation"),
-        beside=lambda wildcards: sidecars(files_of("images", "labels", "elevation")(wildcards)),
+        files=lambda wildcards: paths.files_of([wildcards.scene]),
     output:
         image=directory("results/tile/{scene}/image.zarr"),
         labels=directory("results/tile/{scene}/labels.zarr"),
@@ -23,11 +20,12 @@ rule tile:
         step=params_for("tile"),
         code=fingerprint("pipeline_steps.tile"),
         classes=CODES,
-        folder=lambda wildcards: int(study.scenes[wildcards.scene].is_folder),
+        # thousands of names are too long for a command: the step reads its row of the table
+        table=lambda wildcards: study.table,
+        root=lambda wildcards: study.root,
     shell:
-        "python -m pipeline_steps.tile --scene {wildcards.scene:q} --folder {params.folder}"
-        " --images {input.images:q} --label-files {input.labels:q}"
-        " --elevation-files {input.elevation:q} --image {output.image:q}"
-        " --labels {output.labels:q} --valid {output.valid:q} --elevation {output.elevation:q}"
+        "python -m pipeline_steps.tile --scene {wildcards.scene:q} --table {params.table:q}"
+        " --root {params.root:q} --image {output.image:q} --labels {output.labels:q}"
+        " --valid {output.valid:q} --elevation {output.elevation:q}"
         " --manifest {output.manifest:q} --classes {params.classes:q}"
         " --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,19 +1,21 @@
 rule train:
     input:
-        tiles=tiles(study.split("train")),
+        tiles=lambda wildcards: tiles(learned(wildcards)),
         stores=tile_stores(study.split("train", "val"), "image", "labels"),
-        depths=depths_of("train"),
-        validation=tiles(study.split("val")),
-        validation_depths=depths_of("val"),
+        depths=depths_of(learned),
+        validation=lambda wildcards: tiles(watched(wildcards)),
+        validation_depths=depths_of(watched),
+        splits=splits(study.split("train", "val")),
+        stretch="results/stretch/stretch.json",
         encoder=encoder_of,
     output:
-        model="results/train/{experiment}/seed-{seed}/model.safetensors",
-        history="results/train/{experiment}/seed-{seed}/history.csv",
-        manifest="results/train/{experiment}/seed-{seed}/manifest.json",
+        model="results/train/{experiment}/{run}/model.safetensors",
+        history="results/train/{experiment}/{run}/history.csv",
+        manifest="results/train/{experiment}/{run}/manifest.json",
     log:
-        "logs/train/{experiment}/seed-{seed}.log",
+        "logs/train/{experiment}/{run}.log",
     benchmark:
-        "benchmarks/train/{experiment}/seed-{seed}.tsv"
+        "benchmarks/train/{experiment}/{run}.tsv"
     conda:
         "../../envs/steps.yaml"
     threads: 2
@@ -25,8 +27,10 @@ rule train:
         step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
         code=network_code("train"),
         encoder=lambda wildcards, input: (["--encoder", input.encoder] if input.encoder else []),
+        run=seed_and_fold,
     shell:
         "python -m pipeline_steps.train --tiles {input.tiles:q} --depths {input.depths:q}"
         " --validation {input.validation:q} --validation-depths {input.validation_depths:q}"
+        " --splits {input.splits:q} --stretch {input.stretch:q}"
         " {params.encoder:q} --model {output.model:q} --history {output.history:q}"
-        " --manifest {output.manifest:q} --seed {wildcards.seed} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " --manifest {output.manifest:q} {params.run} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -6,7 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Rgb = tuple[Channel, Channel, Channel]
-LabelValue = Annotated[int, Field(ge=0, le=65535)]
+LabelValue = Annotated[int, Field(ge=-(2**31), le=2**32 - 1)]
+PixelValue = Annotated[float, Field(ge=-3.5e38, le=3.5e38)]
+"""Any number that a pixel can hold."""
+
+LabelWord = Annotated[str, Field(min_length=1, max_length=200)]
+"""What an attribute of a polygon may say."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Percent = Annotated[float, Field(ge=0, le=100)]
 

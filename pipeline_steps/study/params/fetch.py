@@ -19,6 +19,9 @@ class Model(StageParams):
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field({})
     """File name → SHA-256 that it must have."""
 
+    license: Annotated[str, Field(min_length=1)] | None = None
+    """Licence of the weights, as SPDX writes it; by default the one known for `source`."""
+
     architecture: dict[str, Any] | None = None
     """Instead of `source`: a transformers Depth Anything config, drawn with random weights."""
 

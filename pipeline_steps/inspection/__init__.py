@@ -1,0 +1,1 @@
+"""What the files of a study are, and how they fit together."""

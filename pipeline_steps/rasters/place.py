@@ -1,0 +1,139 @@
+"""Where rasters lie on the ground, in true metres, whatever their CRS."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import shapely
+
+from pipeline_steps.rasters.raster import Grid, affine_of, moved, wkt_of
+
+LONGITUDE_LATITUDE = "OGC:CRS84"
+
+EDGE_POINTS = 9
+"""Points along each side of a footprint, which may bend on its way to another CRS."""
+
+
+def gsd_m(grid: Grid) -> float | None:
+    """Return the ground sampling distance in true metres at the raster's centre; None if unknown.
+
+    A pixel that is not square counts as the root of its area. Web mercator's metres and degrees
+    are not the ground's, so distances are taken on an equal-area plane around the centre.
+    """
+    if grid.crs is None:
+        return None
+    plane = plane_around(grid)
+    if plane is None:
+        return None
+    y, x = grid.height / 2, grid.width / 2
+    corners = outline(grid, [(x, y), (x + 1, y), (x, y + 1)])
+    a, b, c = moved(corners, grid.crs, plane)
+    area = abs(np.cross(np.append(b - a, 0), np.append(c - a, 0))[2])
+    return float(np.sqrt(area)) if np.isfinite(area) else None
+
+
+def pixel_m(grid: Grid) -> tuple[float, float] | None:
+    """Return height and width of a pixel in true metres at the raster's centre; None if unknown."""
+    size = gsd_m(grid)
+    if size is None:
+        return None
+    a, b, d, e = (grid.transform[k] for k in (0, 1, 3, 4))
+    oblong = np.sqrt(np.hypot(b, e) / np.hypot(a, d))
+    return float(size * oblong), float(size / oblong)
+
+
+def plane_around(grid: Grid) -> str | None:
+    """Return an equal-area CRS in metres, centred on a raster, as WKT; None if it has no place."""
+    middle = outline(grid, [(grid.width / 2, grid.height / 2)])
+    longitude, latitude = moved(middle, grid.crs, wkt_of(LONGITUDE_LATITUDE))[0]
+    if not (abs(longitude) <= 360 and abs(latitude) <= 90):
+        return None
+    return wkt_of(f"+proj=laea +lon_0={longitude:.6f} +lat_0={latitude:.6f} +units=m +type=crs")
+
+
+def outline(grid: Grid, pixels: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Return pixel coordinates (x, y) as points [n, 2] in the grid's CRS."""
+    place = affine_of(grid)
+    return np.array([place @ point for point in pixels], float)
+
+
+def footprint(grid: Grid, crs: str) -> shapely.Polygon:
+    """Return the ground that a raster's frame covers, in ``crs``; empty where it has no place."""
+    along = np.linspace(0, 1, EDGE_POINTS)[:-1]
+    sides = [(t, 0) for t in along] + [(1, t) for t in along]
+    sides += [(1 - t, 1) for t in along] + [(0, 1 - t) for t in along]
+    points = outline(grid, [(x * grid.width, y * grid.height) for x, y in sides])
+    if grid.crs != crs:
+        points = moved(points, grid.crs, crs)
+    return shapely.make_valid(shapely.Polygon(points)) if np.isfinite(points).all() else _nowhere()
+
+
+def box(bounds: tuple[float, float, float, float], source: str, crs: str) -> shapely.Polygon:
+    """Return a box, given in the CRS ``source``, in ``crs``; empty where it has no place."""
+    left, bottom, right, top = bounds
+    if not (left < right and bottom < top):
+        return _nowhere()
+    frame = shapely.segmentize(
+        shapely.box(left, bottom, right, top), max(right - left, top - bottom) / EDGE_POINTS
+    )
+    shape = shapely.transform(frame, lambda xy: moved(xy, source, crs))
+    is_placed = np.isfinite(shapely.get_coordinates(shape)).all()
+    return shapely.make_valid(shape) if is_placed else _nowhere()
+
+
+def covered(grid: Grid, other: Grid) -> float:
+    """Return the share of ``grid``'s frame that ``other`` covers, from 0 to 1.
+
+    Without a CRS on either side pixels are compared as if both began in the same corner.
+    """
+    if grid.crs is None or other.crs is None:
+        common = min(grid.height, other.height) * min(grid.width, other.width)
+        return common / (grid.height * grid.width)
+    return covered_by(grid, footprint(other, grid.crs))
+
+
+def covered_by(grid: Grid, shape: shapely.Geometry) -> float:
+    """Return the share of ``grid``'s frame that lies in ``shape``, in the grid's CRS."""
+    frame = footprint(grid, grid.crs)
+    return float(shapely.area(shapely.intersection(frame, shape)) / shapely.area(frame))
+
+
+def shared_and_nearest(
+    ones: Sequence[Grid],
+    others: Sequence[Grid],
+    is_same: Callable[[int, int], bool] = lambda one, other: False,
+) -> tuple[float, float, tuple[int, int]]:
+    """Return the ground in m² that two groups of rasters share, and their least distance in m.
+
+    The pair of rasters that is nearest, or shares most, comes third. All have a CRS. Pairs that
+    ``is_same`` calls the same raster do not count; there is another pair.
+    """
+    planes = [plane_around(grid) for grid in ones]
+    crs = next((plane for plane in planes if plane), None)
+    if crs is None:
+        return 0.0, float("inf"), (0, 0)
+    left, right = ([footprint(grid, crs) for grid in grids] for grids in (ones, others))
+    tree = shapely.STRtree(right)
+    pairs = [(i, j) for i, j in tree.query(left, predicate="intersects").T if not is_same(i, j)]
+    common = np.array([shapely.intersection(left[i], right[j]) for i, j in pairs], object)
+    pixel = min(gsd_m(grid) or np.inf for grid in (*ones, *others))
+    areas = shapely.area(common)
+    # frames of neighbours overlap by rounding, and as their sides bend: less than a quarter of a
+    # pixel in width is no ground
+    areas[2 * areas < pixel / 4 * shapely.length(common)] = 0
+    if areas.any():
+        i, j = pairs[areas.argmax()]
+        whole = shapely.union_all(common[areas > 0])
+        return float(shapely.area(whole)), 0.0, (int(i), int(j))
+    if pairs:
+        return 0.0, 0.0, (int(pairs[0][0]), int(pairs[0][1]))
+    places, distances = tree.query_nearest(
+        left, exclusive=True, all_matches=False, return_distance=True
+    )
+    if not distances.size:
+        return 0.0, float("inf"), (0, 0)
+    nearest = int(distances.argmin())
+    return 0.0, float(distances[nearest]), tuple(int(n) for n in places[:, nearest])
+
+
+def _nowhere() -> shapely.Polygon:
+    return shapely.Polygon()

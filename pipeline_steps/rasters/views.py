@@ -1,0 +1,68 @@
+"""Arrays as networks see them: stretched to [0, 1], or cut off outside one part of a division.
+
+A view is indexed like the array behind it, by the last two axes: ``view[..., rows, columns]``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline_steps.rasters.splits import Division
+from pipeline_steps.rasters.windows import Window
+
+EIGHT_BIT = (0.0, 255.0)
+"""What 8-bit images are stretched between where a study says nothing."""
+
+
+class Picture:
+    """Red, green and blue of an image, float32 [3, H, W] in [0, 1], stretched as they are read.
+
+    ``array`` is [bands, H, W], ``rgb`` the places of the three among its bands, ``limits`` the
+    values of every band that become 0 and 1. What lies beyond is cut off; no number becomes 0.
+    """
+
+    def __init__(self, array: Any, rgb: Sequence[int], limits: Sequence[Sequence[float]]) -> None:
+        self.array, self.rgb, self.limits = array, list(rgb), limits
+        low, high = np.array(limits, np.float64)[self.rgb].T[:, :, None, None]
+        self._low, self._range = low.astype(np.float32), (high - low).astype(np.float32)
+        self.shape: tuple[int, int, int] = (3, *array.shape[1:])
+        self.nbytes: int = int(np.prod(array.shape)) * array.dtype.itemsize
+
+    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
+        pixels = np.asarray(self.array[(slice(None), *index[-2:])])
+        if self.rgb != list(range(len(pixels))):
+            pixels = pixels[self.rgb]
+        shown = (pixels.astype(np.float32) - self._low) / self._range
+        return np.nan_to_num(shown.clip(0, 1), copy=False)
+
+    def held(self) -> "Picture":
+        """Return the same picture with its pixels, as they are, in memory."""
+        return Picture(np.asarray(self.array[:]), self.rgb, self.limits)
+
+
+class Part:
+    """An array [H, W] that is ``fill`` outside one part of a division."""
+
+    def __init__(
+        self, array: Any, division: Division, part: str, fold: int | None, fill: float
+    ) -> None:
+        self.array, self.fill = array, fill
+        self._mask = lambda window: division.mask(window, part, fold)
+        self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
+
+    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
+        values = np.array(self.array[index])
+        rows, columns = (
+            range(length)[one] for one, length in zip(index[-2:], self.shape, strict=True)
+        )
+        if not values.size:
+            return values
+        window = Window(rows[0], columns[0], rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0])
+        inside = self._mask(window)[:: rows.step, :: columns.step]
+        values[~inside] = self.fill
+        return values
+
+    def held(self) -> np.ndarray:
+        """Return the whole array in memory."""
+        return self[:, :]

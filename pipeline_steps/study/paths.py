@@ -1,0 +1,60 @@
+"""Which files a study's stages read and make."""
+
+from collections.abc import Iterable
+
+from pipeline_steps.study.config import Loaded
+from pipeline_steps.study.sidecars import sidecars_of
+
+
+class Paths:
+    """Paths of one study, by scene, experiment and run."""
+
+    def __init__(self, study: Loaded) -> None:
+        self.study = study
+
+    def files_of(self, scenes: Iterable[str]) -> list[str]:
+        """Return the files of scenes, and what GDAL reads beside them, such as masks."""
+        found = [self.study.scenes[name] for name in scenes]
+        files = [file for scene in found for file in scene.files]
+        lists = [scene.listed for scene in found if scene.listed]
+        return [*files, *(beside for file in files for beside in sidecars_of(file)), *lists]
+
+    def map_of(self, experiment: str, run: str, scene: str) -> str:
+        """Return a GeoTIFF, or for a scene of many images a folder of them."""
+        name = "classes" if self.study.scenes[scene].is_folder else "classes.tif"
+        return f"results/predict/{experiment}/{run}/{scene}/{name}"
+
+    def maps(self, scenes: list[str]) -> list[str]:
+        """Return the maps of ``scenes`` by every training."""
+        return [
+            self.map_of(name, run.name, scene)
+            for name in self.study.trainings
+            for run in self.study.runs(name)
+            for scene in scenes
+        ]
+
+    def first_maps(self) -> list[str]:
+        """Return the map of each test scene by each experiment's first run that is tested on it."""
+        found: dict[tuple[str, str], str] = {}
+        for name in self.study.trainings:
+            for run in self.study.runs(name):
+                for scene in self.study.split("test", fold=run.fold):
+                    found.setdefault((name, scene), self.map_of(name, run.name, scene))
+        return list(found.values())
+
+    def histories(self) -> list[str]:
+        """Return the losses of every training."""
+        return [
+            f"results/train/{name}/{run.name}/history.csv"
+            for name in self.study.trainings
+            for run in self.study.runs(name)
+        ]
+
+    def counts(self) -> list[str]:
+        """Return the confusion counts of every training on each of its test scenes."""
+        return [
+            f"results/score/{name}/{run.name}/{scene}.json"
+            for name in self.study.trainings
+            for run in self.study.runs(name)
+            for scene in self.study.split("test", fold=run.fold)
+        ]

@@ -1,0 +1,76 @@
+"""What a study will cost: jobs, disk and memory, before it runs."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline_steps.study.config import ELEVATION, Loaded
+from pipeline_steps.study.params.base import StageParams
+
+Count = Annotated[int, Field(ge=0)]
+GB = 1e9
+
+LIBRARIES_GB = 1.5
+"""Memory of Python with torch and its networks, before any pixel."""
+
+
+class Plan(StageParams):
+    """What an estimate needs to know of a study beside its rasters."""
+
+    jobs: Count
+    """Jobs of a run from nothing."""
+
+    fields: Count
+    """Teachers that see every scene."""
+
+    trainings: Count
+    """Trainings, each of which maps scenes."""
+
+    classes: Count
+    """Classes, whose probabilities are blended."""
+
+    window: Count
+    """Height of the windows that are blended, in pixels."""
+
+    is_stretched: bool
+    """Whether the study says what becomes 0 and 1."""
+
+
+def plan_of(study: Loaded) -> Plan:
+    """Return the plan of a study."""
+    config, scenes = study.config, list(study.scenes)
+    runs = [(name, run) for name in study.trainings for run in study.runs(name)]
+    new = len(study.split("val", "predict"))
+    tested = sum(len(study.split("test", fold=run.fold)) for _, run in runs)
+    adapted = [teacher for teacher in study.teachers() if teacher in config.adapt.teachers]
+    weights = {config.adapt.teachers.get(teacher, teacher) for teacher in study.teachers()}
+    weights |= {t.network.encoder.weights for t in study.trainings.values()}
+    fetched = len(weights - {None, ELEVATION})
+    seen = len(study.teachers()) * len(study.split("train", "val", "test"))
+    made = len(scenes) if config.synthesize else 0
+    jobs = made + 1 + fetched + len(scenes) + len(study.divided(scenes)) + 1 + len(adapted) + seen
+    jobs += len(runs) * (1 + new) + 2 * tested + 2
+    return Plan(
+        jobs=jobs,
+        fields=len(study.teachers()),
+        trainings=len(runs),
+        classes=len(config.classes),
+        window=max(config.predict.window, config.depth.window),
+        is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
+    )
+
+
+def disk_gb(plan: Plan, bytes_tiled: int, pixels: int) -> float:
+    """Return an upper bound of the disk that results take, as if nothing were compressed.
+
+    Stores of ``bytes_tiled``, pseudo-depth in two bytes for each of ``pixels`` and teacher, and
+    two maps of one byte for each training.
+    """
+    return (bytes_tiled + pixels * (2 * plan.fields + 2 * plan.trainings)) / GB
+
+
+def memory_gb(plan: Plan, widths: Iterable[int]) -> float:
+    """Return about how much memory the largest job takes: probabilities in bands of windows."""
+    widest = max(widths, default=0)
+    return LIBRARIES_GB + 2.5 * 4 * plan.classes * plan.window * widest / GB

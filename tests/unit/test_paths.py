@@ -1,0 +1,117 @@
+import pytest
+import yaml
+
+from pipeline_steps.study.config import load
+from pipeline_steps.study.paths import Paths
+from tests.data.studies import tiny_study
+from tests.data.tiling import write_table
+
+FILES = ("image.tif", "labels.tif", "elevation.tif")
+
+
+def row(name, split, **changes):
+    image, labels, elevation = (f"{name}/{file}" for file in FILES)
+    return {
+        "scene": name,
+        "split": split,
+        "image": image,
+        "labels": labels,
+        "elevation": elevation,
+    } | changes
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """A function that writes a study of scenes with empty files and returns its paths."""
+
+    def make(*rows, **sections):
+        for one in rows:
+            folder = tmp_path / one["scene"]
+            folder.mkdir()
+            for file in (*FILES, "terrain.tif", "1.tif", "2.tif", "1.png", "2.png"):
+                (folder / file).write_text("")
+        config = tiny_study() | {"data_root": str(tmp_path)} | sections
+        del config["synthesize"]
+        write_table(tmp_path, *rows)
+        study = tmp_path / "study.yaml"
+        study.write_text(yaml.safe_dump(config))
+        return Paths(load(config, [str(study)]))
+
+    return make
+
+
+def test_the_files_of_a_scene_are_its_layers_and_what_lies_beside_them(paths, tmp_path):
+    rows = [row("a", "train", terrain="a/terrain.tif"), row("b", "test")]
+    found = paths(*rows)
+    for name in ("a/image.tfw", "a/labels.tif.aux.xml", "b/image.tfw", "a/other.tfw"):
+        (tmp_path / name).write_text("")
+
+    names = {file.removeprefix(f"{tmp_path}/") for file in found.files_of(["a"])}
+
+    layers = {f"a/{file}" for file in (*FILES, "terrain.tif")}
+    assert names == layers | {"a/image.tfw", "a/labels.tif.aux.xml"}
+
+
+def test_a_list_of_images_is_one_of_the_files(paths, tmp_path):
+    many = {"image": "a/*.tif", "labels": "a/*.png", "elevation": "", "list": "chosen.txt"}
+    (tmp_path / "chosen.txt").write_text("2.tif\n")
+    study = tiny_study()["experiments"]["depthseg"]
+
+    found = paths(row("a", "train", **many), adapt={}, experiments={"plain": study | PLAIN})
+
+    names = [file.removeprefix(f"{tmp_path}/") for file in found.files_of(["a"])]
+    assert names == ["a/2.tif", "a/2.png", "chosen.txt"]
+
+
+PLAIN = {"train": {"network": {"prompter": False}}}
+
+
+def test_the_map_of_one_image_is_a_file_and_of_many_a_folder(paths):
+    many = {"image": "b/?.tif", "labels": "b/*.png", "elevation": "b/?.tif"}
+    found = paths(row("a", "train"), row("b", "test", **many))
+
+    folder = "results/predict/depthseg/seed-0"
+    assert found.map_of("depthseg", "seed-0", "a") == f"{folder}/a/classes.tif"
+    assert found.map_of("depthseg", "seed-0", "b") == f"{folder}/b/classes"
+
+
+def test_every_training_has_its_losses_maps_and_counts(paths):
+    rows = [row("a", "train"), row("b", "test"), row("c", "predict")]
+    chosen = {"depthseg": {"seeds": [0, 3]}, "other": {"seeds": [1]}}
+
+    found = paths(*rows, experiments=chosen)
+
+    trainings = [("depthseg", 0), ("depthseg", 3), ("other", 1)]
+    names = [f"{name}/seed-{seed}" for name, seed in trainings]
+    assert found.histories() == [f"results/train/{name}/history.csv" for name in names]
+    assert found.maps(["c"]) == [f"results/predict/{name}/c/classes.tif" for name in names]
+    assert found.counts() == [f"results/score/{name}/b.json" for name in names]
+
+
+def folded(paths):
+    rows = [row(name, "folds") for name in "abc"]
+    experiments = {"plain": {"seeds": [0], **PLAIN}}
+    return paths(*rows, split={"folds": 3}, adapt={}, experiments=experiments)
+
+
+def test_with_folds_every_scene_is_counted_once(paths):
+    counts = folded(paths).counts()
+
+    assert sorted(file[-6:-5] for file in counts) == ["a", "b", "c"]
+    assert {file.split("/")[3] for file in counts} == {f"seed-0-fold-{k}" for k in range(3)}
+
+
+def test_a_figure_of_each_test_scene_is_of_a_run_that_is_tested_on_it(paths):
+    found = folded(paths)
+
+    counted = {file.split("/")[4][0]: file.split("/")[3] for file in found.counts()}
+    shown = {file.split("/")[4]: file.split("/")[3] for file in found.first_maps()}
+    assert shown == counted
+
+
+def test_without_folds_figures_are_of_the_first_seed(paths):
+    chosen = {"depthseg": {"seeds": [7, 0]}}
+
+    found = paths(row("a", "train"), row("b", "test"), experiments=chosen)
+
+    assert found.first_maps() == ["results/predict/depthseg/seed-7/b/classes.tif"]

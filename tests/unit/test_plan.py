@@ -1,0 +1,74 @@
+import re
+
+import pytest
+import yaml
+
+from pipeline_steps.study.config import load
+from pipeline_steps.study.plan import LIBRARIES_GB, Plan, disk_gb, memory_gb, plan_of
+from tests.data.studies import ROOT, TINY_ROWS, row, snakemake, tiny_study, write_study
+
+PLAN = Plan(jobs=1, fields=2, trainings=3, classes=5, window=100, is_stretched=False)
+PLAIN = {"seeds": [0, 1], "train": {"network": {"prompter": False}}}
+
+
+def plan(folder, config, rows, monkeypatch):
+    """Return the plan of a study, and how many jobs Snakemake would run from nothing."""
+    study = write_study(folder, config, rows)
+    monkeypatch.chdir(folder)
+    made = plan_of(load(yaml.safe_load(study.read_text()), [str(study)]))
+    done = snakemake(ROOT, study, "-n")
+    assert done.returncode == 0, done.stderr
+    return made.jobs, int(re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.M)[1])
+
+
+def folded():
+    """Return a study of two folds, whose experiments use no adapted teacher."""
+    config = tiny_study() | {"split": {"folds": 2, "unit": "pixels", "size": 32, "buffer": 4}}
+    return config | {"adapt": {}, "experiments": {"plain": PLAIN}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change, rows",
+    [
+        ({}, TINY_ROWS),
+        ({}, [*TINY_ROWS, row("orchard", "val"), row("mill", "train")]),
+        ({}, [*TINY_ROWS, row("orchard", "predict")]),
+        ({"stretch": {"percentiles": [2, 98]}}, [row("east", "train"), row("orchard", "predict")]),
+        ({}, [row("east", "blocks"), row("harbour", "test")]),
+        (folded(), [row("east", "folds"), row("harbour", "folds"), row("mill", "blocks")]),
+    ],
+    ids=["tiny", "with val", "with predict", "no test", "blocks", "folds"],
+)
+def test_jobs_are_as_many_as_snakemake_counts(tmp_path, monkeypatch, change, rows):
+    found, expected = plan(tmp_path, tiny_study() | change, rows, monkeypatch)
+
+    assert found == expected
+
+
+def test_disk_holds_stores_two_bytes_a_field_and_two_maps_a_training():
+    assert disk_gb(PLAN, bytes_tiled=1_000, pixels=100) == (1_000 + 100 * (4 + 6)) / 1e9
+
+
+def test_memory_grows_with_classes_and_width_but_not_with_height():
+    narrow, wide = memory_gb(PLAN, [1_000]), memory_gb(PLAN, [10_000, 1_000])
+
+    assert wide - LIBRARIES_GB == pytest.approx(10 * (narrow - LIBRARIES_GB))
+    assert narrow > LIBRARIES_GB
+    assert memory_gb(PLAN, []) == LIBRARIES_GB
+
+
+@pytest.mark.parametrize(
+    "stretch, is_stretched",
+    [({}, False), ({"percentiles": [2, 98]}, True), ({"limits": [[0, 1]]}, True)],
+)
+def test_the_plan_knows_whether_a_study_says_what_becomes_black_and_white(
+    tmp_path, monkeypatch, stretch, is_stretched
+):
+    study = write_study(tmp_path, tiny_study() | {"stretch": stretch}, TINY_ROWS)
+    monkeypatch.chdir(tmp_path)
+
+    made = plan_of(load(yaml.safe_load(study.read_text()), [str(study)]))
+
+    assert made.is_stretched is is_stretched
+    assert (made.fields, made.trainings, made.classes, made.window) == (2, 2, 7, 64)

@@ -1,0 +1,25 @@
+MEASURED = study.split("train") if study.config.stretch.percentiles else []
+
+
+rule stretch:
+    input:
+        tiles=tiles(MEASURED),
+        stores=tile_stores(MEASURED, "image", "valid"),
+        splits=splits(MEASURED),
+    output:
+        stretch="results/stretch/stretch.json",
+    log:
+        "logs/stretch.log",
+    benchmark:
+        "benchmarks/stretch.tsv"
+    conda:
+        "../../envs/steps.yaml"
+    resources:
+        mem_mb=grown(2000),
+        runtime=grown(60),
+    params:
+        step=params_for("stretch"),
+        code=fingerprint("pipeline_steps.stretch"),
+    shell:
+        "python -m pipeline_steps.stretch --tiles {input.tiles:q} --splits {input.splits:q}"
+        " --stretch {output.stretch:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
