@@ -101,7 +101,7 @@ class _Tiler:
                 raise ValueError(f"{path}: is {dtype}, expected {self.dtype} as before it")
             self.dtype, grid = dtype, Grid.of(source, self.params.crs)
             image = self._new("image", index, grid, dtype, 0, bands=(len(bands),))
-            valid = self._new("valid", index, grid, "uint8", 0)
+            valid = self._new("valid", index, grid, "uint8", 1)
             with written(image, valid) as write:
                 for window in self._windows(grid, "image"):
                     pixels, is_valid = raster.read_image(source, window, bands, self.params.nodata)

@@ -148,9 +148,26 @@ def opened_on(
             unknown = np.nan if unknown is None else unknown
             place |= {"src_nodata": unknown, "nodata": np.nan, "dtype": "float32"}
         with naming(path):
+            place |= _scales(grid, found) if resampling == "bilinear" else {}
             warped = WarpedVRT(source, **place)
         with warped:
             yield warped
+
+
+def _scales(grid: Grid, source: Grid) -> dict[str, float]:
+    """Return pixels of ``grid`` per pixel of ``source``, across and down, for GDAL's warper.
+
+    Left to itself it guesses them anew for every window, and smooths windows differently.
+    """
+    y, x = grid.height / 2, grid.width / 2
+    points = np.array([affine_of(grid) @ p for p in ((x, y), (x + 1, y), (x, y + 1))])
+    if grid.crs != source.crs:
+        points = moved(points, grid.crs, source.crs)
+    here, right, down = (np.array(~affine_of(source) @ tuple(p)) for p in points)
+    steps = np.abs([right - here, down - here]).sum(axis=0)
+    if not (np.isfinite(steps).all() and steps.all()):
+        return {}
+    return {"XSCALE": float(1 / steps[0]), "YSCALE": float(1 / steps[1])}
 
 
 def is_warped(source: DatasetReader) -> bool:
@@ -193,19 +210,18 @@ def read_image(
         is_valid &= (pixels != nodata).any(axis=0)
     alpha = alpha_of(source)
     marked = [band for band in bands if band != alpha]
-    flags = {flag for band in marked for flag in source.mask_flag_enums[band - 1]}
     stated = [source.nodatavals[band - 1] for band in bands]
-    if flags == {MaskFlags.nodata} and None not in stated:
-        # quicker than the masks, which GDAL reads from the same pixels again
+    if None not in stated:
         is_data = [band != value for band, value in zip(pixels, stated, strict=True)]
         is_valid &= np.logical_or.reduce(is_data)
-    elif alpha is not None:
-        # the band itself: GDAL's masks know alpha of 8 and 16 bits alone
+    if alpha is not None:
+        # the band itself: GDAL's masks know alpha of 8 and 16 bits alone, and where there is no
+        # nodata value
         is_data = read(source, window, alpha) > 0
         if alpha in bands:
             is_data |= (pixels != 0).any(axis=0)
         is_valid &= is_data
-    elif flags - {MaskFlags.all_valid}:
+    elif any(MaskFlags.per_dataset in source.mask_flag_enums[band - 1] for band in marked):
         with naming(file_of(source).name):
             masks = source.read_masks(marked, window=_window(window))
         is_valid &= (masks > 0).any(axis=0)

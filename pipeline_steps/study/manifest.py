@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,19 @@ def write_manifest(
     ``modules`` are the step and whatever model it was told to use; ``made_from`` and ``made``
     map a name to a file or store, of which the SHA-256 is kept.
     """
-    manifest = {
-        "step": modules[0].rpartition(".")[2],
-        "code": fingerprint(*modules),
-        "versions": versions_of(*modules),
-        "params": params.model_dump(mode="json") if params else None,
-        "made_from": {name: digest_of(source) for name, source in made_from.items()},
-        "made": {name: digest_of(product) for name, product in made.items()},
-        **facts,
-    }
+    with ThreadPoolExecutor() as pool:
+        # large scenes take long to hash: beside each other, and beside the fingerprint
+        sources = {name: pool.submit(digest_of, source) for name, source in made_from.items()}
+        products = {name: pool.submit(digest_of, product) for name, product in made.items()}
+        manifest = {
+            "step": modules[0].rpartition(".")[2],
+            "code": fingerprint(*modules),
+            "versions": versions_of(*modules),
+            "params": params.model_dump(mode="json") if params else None,
+            "made_from": {name: digest.result() for name, digest in sources.items()},
+            "made": {name: digest.result() for name, digest in products.items()},
+            **facts,
+        }
     write_text(path, json.dumps(manifest, indent=1, allow_nan=False) + "\n")
 
 

@@ -37,6 +37,9 @@ SECONDS = 60
 """Far more than any file takes: what is longer hangs."""
 
 HEADER_BYTES = 200
+SALT = 5
+"""Of 25 that were tried one that finds much: names that are no text, places that are none."""
+
 PLAN = Plan(jobs=1, fields=1, trainings=1, classes=4, window=64, is_stretched=True)
 TILE = {"chunk": 16, "unlisted_labels": "ignore", "vectors": Vectors(attribute="what")}
 
@@ -170,7 +173,7 @@ def write_polygons(path, labels):
 
 def damaged(data, case):
     """Return the bytes of a file after what happened to it, the same in every run."""
-    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    rng = np.random.default_rng(zlib.crc32(f"{case.name}-{SALT}".encode()))
     data, size = bytearray(data), len(data)
     header = min(HEADER_BYTES, size // 2)
     if case.damage.startswith("cut"):
@@ -195,14 +198,20 @@ def damaged(data, case):
     return bytes(data)
 
 
-def write_case(folder, case):
-    """Write a scene in which one file is damaged; return its row of the table."""
+def write_scene(folder, case):
+    """Write the scene of a case as it was before; return its row of the table."""
     folder.mkdir(parents=True)
     row = {}
     for layer in KINDS:
         kind = case.kind if layer == case.layer else "deflate-striped"
         row[layer] = layer + SUFFIXES.get(kind, ".tif")
         write(folder / row[layer], kind, layer)
+    return row
+
+
+def write_case(folder, case):
+    """Write a scene in which one file is damaged; return its row of the table."""
+    row = write_scene(folder, case)
     (folder / case.file).write_bytes(damaged((folder / case.file).read_bytes(), case))
     return row
 
@@ -230,8 +239,10 @@ def said(case, folder, step):
         step()
     except (ValueError, OSError) as error:
         text = str(error)
-        good = "\n" not in text and str(folder / case.file) in text
-        return "error" if good else f"{type(error).__name__} says {text!r}"
+        names = str(folder / case.file) in text
+        # an image that lost its place cannot be told from labels that lie elsewhere
+        names |= case.layer == "image" and "of its image" in text and str(folder) in text
+        return "error" if names and "\n" not in text else f"{type(error).__name__} says {text!r}"
     except BaseException:
         return traceback.format_exc()
     return ""
@@ -265,7 +276,7 @@ def changed(case, folder):
         for name in ("image", "labels", "elevation")
     }
     whole = folder / "whole"
-    row = write_case_whole(whole, case)
+    row = write_scene(whole, case)
     tile_scene(whole, VALUES, "train", **row, **TILE)
     right = {name: stored(whole / "out" / "manifest.json", name) for name in found}
     differ = [
@@ -275,29 +286,18 @@ def changed(case, folder):
         # what a flipped bit makes of a polygon's corner or word no reader can know
         return []
     try:
+        bands = [1, 2, 3] if case.layer == "image" else [1]
         with rasterio.open(folder / case.file) as source:
-            pixels = source.read(out_dtype=None)
+            pixels = source.read(bands)
             same_grid = GRID.disagreement(Grid.of(source)) is None
     except Exception as error:
         return [f"{', '.join(differ)} changed in silence, where GDAL says {error}"]
     if case.layer in differ and same_grid and case.layer != "labels":
-        bands = 3 if case.layer == "image" else 1
         is_known = np.isfinite(found[case.layer])
-        gdal = pixels[:bands].reshape(found[case.layer].shape).astype(found[case.layer].dtype)
+        gdal = pixels.reshape(found[case.layer].shape).astype(found[case.layer].dtype)
         if not np.array_equal(found[case.layer][is_known], gdal[is_known]):
             return [f"{case.layer} is neither as it was nor as GDAL reads it"]
     return []
-
-
-def write_case_whole(folder, case):
-    """Write the scene of a case as it was before."""
-    folder.mkdir()
-    row = {}
-    for layer in KINDS:
-        kind = case.kind if layer == case.layer else "deflate-striped"
-        row[layer] = layer + SUFFIXES.get(kind, ".tif")
-        write(folder / row[layer], kind, layer)
-    return row
 
 
 # the processes
@@ -374,7 +374,7 @@ def test_there_are_200_damaged_files_of_which_most_differ_from_what_they_were(tm
 def test_undamaged_files_of_every_kind_pass_both_steps(tmp_path):
     for case in CASES[::10]:
         folder = tmp_path / case.name
-        row = write_case_whole(folder, case)
+        row = write_scene(folder, case)
         check_scene(folder, row)
         tile_scene(folder, VALUES, "train", **row, **TILE)
         labels = stored(folder / "out" / "manifest.json", "labels")

@@ -156,3 +156,29 @@ def test_another_type_is_refused_with_those_that_are_read(tmp_path):
     write_raster(tmp_path / "image.tif", np.ones((3, *SIZE)), GRID)
     with pytest.raises(ValueError, match=r"image\.tif: is float64, expected one of uint8, uint16,"):
         tiled(tmp_path, tmp_path / "image.tif")
+
+
+@pytest.mark.parametrize("compression", ["zstd", "deflate", "none"])
+def test_equal_work_gives_equal_bytes_at_any_time_of_day(tmp_path, monkeypatch, compression):
+    write_raster(tmp_path / "image.tif", pixels_of("uint8"), GRID)
+    made = []
+    for number, now in enumerate((1e9, 2e9)):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        manifest, _ = tiled(folder, tmp_path / "image.tif", compression=compression)
+        made.append(manifest["made"])
+
+    assert made[0] == made[1]
+
+
+def test_what_is_constant_takes_no_room_and_is_there_again(tmp_path):
+    pixels = pixels_of("uint8")
+    pixels[:, :70] = 0
+    write_raster(tmp_path / "image.tif", pixels, GRID)
+    _, stored = tiled(tmp_path, tmp_path / "image.tif", nodata=0)
+
+    assert np.array_equal(stored("image"), pixels)
+    assert np.array_equal(stored("valid"), (pixels != 0).any(axis=0))
+    assert (stored("labels") == 255).all() and np.isnan(stored("elevation")).all()
+    assert not list((tmp_path / "elevation.zarr" / "0").rglob("c/*"))
