@@ -22,6 +22,8 @@ def check_image(path: Path, source: DatasetReader, bands: Sequence[int]) -> str:
     """Return the type of an open image's ``bands``; raises ValueError where they do not fit."""
     if source.count < max(bands):
         raise ValueError(f"{path}: has {source.count} bands, expected {max(bands)} (tile.bands)")
+    if source.transform.is_degenerate:
+        raise ValueError(f"{path}: has transform {tuple(source.transform)[:6]}, which maps no area")
     found = sorted({source.dtypes[band - 1] for band in bands})
     if len(found) > 1 or found[0] not in DTYPES:
         raise ValueError(f"{path}: is {', '.join(found)}, expected one of {', '.join(DTYPES)}")

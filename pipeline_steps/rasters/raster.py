@@ -22,6 +22,9 @@ from rasterio.windows import Window as RasterioWindow
 from pipeline_steps.rasters.labels import NOT_A_LABEL
 from pipeline_steps.rasters.windows import Window
 
+UNREADABLE = (RasterioError, CPLE_BaseError, TransformNotInvertibleError, UnicodeDecodeError)
+"""What rasterio raises for a file that GDAL cannot read, the last where GDAL's words are broken."""
+
 CACHE_BYTES = 256 * 2**20
 """What GDAL may keep of decoded blocks: a row of windows over striped files of usual width."""
 
@@ -104,7 +107,7 @@ def naming(path: Path | str) -> Iterator[None]:
     """Give what GDAL cannot read the name of its file."""
     try:
         yield
-    except (RasterioError, CPLE_BaseError, TransformNotInvertibleError) as error:
+    except UNREADABLE as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise ValueError(f"{path}: cannot be read ({cause}), expected a whole raster") from error
 
