@@ -48,7 +48,7 @@ class Part:
         self, array: Any, division: Division, part: str, fold: int | None, fill: float
     ) -> None:
         self.array, self.fill = array, fill
-        self._mask = lambda window: division.mask(window, part, fold)
+        self.division, self.part, self.fold = division, part, fold
         self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
 
     def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
@@ -59,7 +59,7 @@ class Part:
         if not values.size:
             return values
         window = Window(rows[0], columns[0], rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0])
-        inside = self._mask(window)[:: rows.step, :: columns.step]
+        inside = self.division.mask(window, self.part, self.fold)[:: rows.step, :: columns.step]
         values[~inside] = self.fill
         return values
 

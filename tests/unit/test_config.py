@@ -690,7 +690,11 @@ FOLDS = tuple(f"{name}\t{name}.tif\tl.tif\t\tfolds" for name in "abe")
     "rows, folds, words",
     [
         (FOLDS, None, "a scene has split folds, expected their number (split.folds)"),
-        (ROWS[:1] + FOLDS[1:], None, "a scene has split folds, expected their number (split.folds)"),
+        (
+            ROWS[:1] + FOLDS[1:],
+            None,
+            "a scene has split folds, expected their number (split.folds)",
+        ),
         (ROWS, 2, "split.folds is 2, expected a scene to divide (folds)"),
         (FOLDS, 4, "3 scenes have split folds, expected at least 4"),
         (FOLDS[:2], 3, "2 scenes have split folds, expected at least 3"),

@@ -156,3 +156,8 @@ def test_versions_of_other_libraries_do_not_count(package):
 
     assert "yaml" in libraries_of("pkg.step")
     assert versions_of("pkg.step").keys() == {"numpy"}
+
+
+def test_what_makes_pixels_of_files_belongs_to_the_code_of_tiling():
+    libraries = {"numpy", "rasterio", "pyogrio", "shapely", "scipy", "zarr"}
+    assert versions_of("pipeline_steps.tile").keys() >= libraries

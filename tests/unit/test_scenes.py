@@ -81,6 +81,14 @@ def test_names_may_differ_in_what_is_no_wildcard_and_in_leading_zeros(root):
     assert scene.elevation == (str(root / "dsm/02_09_dsm.tif"), str(root / "dsm/02_10_dsm.tif"))
 
 
+def test_one_file_does_not_lie_beside_two_images(root):
+    emptied(root, "ortho/top_1.tif", "ortho/top_01.tif", "dsm/dsm_1.tif")
+
+    text = refused(root, "town\tortho/top_*.tif\t\tdsm/dsm_*.tif\tpredict")
+
+    assert f"{root / 'ortho/top_01.tif'}" in text
+
+
 def test_rasters_are_called_by_their_stem_or_if_that_is_not_theirs_alone_by_their_wildcards(root):
     emptied(root, "mixed/one/img.tif", "mixed/two/img.tif", "mixed/two/b.tif")
 

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import zarr
@@ -149,3 +151,13 @@ def test_a_part_of_a_store_is_held_in_memory_as_an_array(division):
     assert isinstance(held, np.ndarray)
     assert (part.shape, part.dtype, part.nbytes) == ((40, 60), np.uint16, 4800)
     assert np.array_equal(held, part[WHOLE])
+
+
+def test_views_go_to_worker_processes_and_say_the_same_there():
+    division = Division(20, 30, [[0, 2]], 2, None)
+    part = Part(np.ones((20, 30), np.uint8), division, "train", None, 255)
+    picture = Picture(np.arange(1800, dtype=np.uint16).reshape(3, 20, 30), (2, 0, 1), [[0, 9]] * 3)
+
+    for view in (part, picture):
+        sent = pickle.loads(pickle.dumps(view))
+        assert np.array_equal(sent[..., 3:9, 10:20], view[..., 3:9, 10:20])
