@@ -127,12 +127,7 @@ def sample_windows(grid: Grid, count: int) -> list[Window]:
         return [Window(0, 0, grid.height, grid.width)]
     rng = np.random.default_rng(0)
     height, width = min(SAMPLE_PX, grid.height), min(SAMPLE_PX, grid.width)
-    return [
-        Window(
-            int(rng.integers(grid.height - height + 1)),
-            int(rng.integers(grid.width - width + 1)),
-            height,
-            width,
-        )
-        for _ in range(count)
-    ]
+    tops = rng.integers(grid.height - height + 1, size=count)
+    lefts = rng.integers(grid.width - width + 1, size=count)
+    # from top to bottom, as files without tiles are decoded
+    return [Window(int(y), int(x), height, width) for y, x in sorted(zip(tops, lefts, strict=True))]

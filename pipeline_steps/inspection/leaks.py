@@ -70,6 +70,8 @@ def _differ(ones: Group, others: Group) -> bool:
 def _on_ground(ones: Group, others: Group) -> Leak:
     paths, grids = ([[one[k] for one in group] for group in (ones, others)] for k in (0, 1))
     shared, nearest, (i, j) = shared_and_nearest(*grids, lambda i, j: paths[0][i] == paths[1][j])
+    if np.isinf(nearest):
+        return Leak()
     return Leak(shared_m2=shared, nearest_m=nearest, pair=(str(paths[0][i]), str(paths[1][j])))
 
 

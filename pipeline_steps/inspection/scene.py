@@ -62,10 +62,12 @@ class Look:
             self.images[file] = image
             for layer, shares in self.shares.items():
                 beside = getattr(self.scene, layer)
-                if beside:
-                    self._tried(self._beside, layer, Path(beside[index]), image, shares, samples)
-            if samples and self.scene.labels and len(self.followed) < TURNED:
-                self._tried(self._turned, Path(file), Path(self.scene.labels[index]))
+                if not beside:
+                    continue
+                path = Path(beside[index])
+                fits = self._tried(self._beside, layer, path, image, shares, samples)
+                if fits and samples and layer == "labels" and len(self.followed) < TURNED:
+                    self._tried(self._turned, Path(file), path)
         self._judge_orientation()
 
     def row(self) -> dict[str, Any]:
@@ -113,7 +115,8 @@ class Look:
 
     def _beside(
         self, layer: str, path: Path, image: Image, shares: list[float], samples: int
-    ) -> None:
+    ) -> bool:
+        """Find how a file beside an image lies on it; return whether it does."""
         fit, what = files.fit(path, image.grid, self.tile), []
         shares.append(fit.share)
         percent = 100 * fit.share
@@ -126,7 +129,7 @@ class Look:
             at_all = fit.can_warp and percent > 0
             remedy = f"`check.overlap: {int(percent)}` lets it pass" if at_all else ""
             self.found.add("error", path, ", ".join(what), remedy)
-            return
+            return False
         if fit.trouble:
             how = "nearest" if layer == "labels" else "bilinear"
             self.found.add("warning", path, ", ".join(what), f"will be warped ({how})")
@@ -138,6 +141,7 @@ class Look:
             self._values(path, image, samples)
         elif samples:
             self._heights(layer, path, samples)
+        return True
 
     def _values(self, path: Path, image: Image, samples: int) -> None:
         """Compare a sample of the labels with the classes."""

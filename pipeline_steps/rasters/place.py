@@ -21,24 +21,32 @@ def gsd_m(grid: Grid) -> float | None:
     """
     if grid.crs is None:
         return None
+    steps = _steps(grid)
+    if steps is None:
+        return None
+    (a, b), (c, d) = steps
+    return float(np.sqrt(abs(a * d - b * c)))
+
+
+def pixel_m(grid: Grid) -> tuple[float, float] | None:
+    """Return height and width of a pixel in true metres at the raster's centre; None if unknown."""
+    steps = None if grid.crs is None else _steps(grid)
+    if steps is None:
+        return None
+    right, down = steps
+    return float(np.hypot(*down)), float(np.hypot(*right))
+
+
+def _steps(grid: Grid) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return where one pixel to the right and one down lead, in metres on the plane."""
     plane = plane_around(grid)
     if plane is None:
         return None
     y, x = grid.height / 2, grid.width / 2
     corners = outline(grid, [(x, y), (x + 1, y), (x, y + 1)])
-    a, b, c = moved(corners, grid.crs, plane)
-    area = abs(np.cross(np.append(b - a, 0), np.append(c - a, 0))[2])
-    return float(np.sqrt(area)) if np.isfinite(area) else None
-
-
-def pixel_m(grid: Grid) -> tuple[float, float] | None:
-    """Return height and width of a pixel in true metres at the raster's centre; None if unknown."""
-    size = gsd_m(grid)
-    if size is None:
-        return None
-    a, b, d, e = (grid.transform[k] for k in (0, 1, 3, 4))
-    oblong = np.sqrt(np.hypot(b, e) / np.hypot(a, d))
-    return float(size * oblong), float(size / oblong)
+    here, right, down = moved(corners, grid.crs, plane)
+    steps = right - here, down - here
+    return steps if np.isfinite(steps).all() else None
 
 
 def plane_around(grid: Grid) -> str | None:
@@ -94,7 +102,8 @@ def covered(grid: Grid, other: Grid) -> float:
 def covered_by(grid: Grid, shape: shapely.Geometry) -> float:
     """Return the share of ``grid``'s frame that lies in ``shape``, in the grid's CRS."""
     frame = footprint(grid, grid.crs)
-    return float(shapely.area(shapely.intersection(frame, shape)) / shapely.area(frame))
+    area = shapely.area(frame)
+    return float(shapely.area(shapely.intersection(frame, shape)) / area) if area > 0 else 0.0
 
 
 def shared_and_nearest(

@@ -56,22 +56,31 @@ class Division:
         """Return which pixels of a window belong to a part, bool [height, width]."""
         wanted = self.wanted(part, fold)
         harmless = wanted | (self.codes == UNUSED)
-        places = (
-            window.y + np.arange(window.height),
-            window.x + np.arange(window.width),
-        )
-        rows, columns = (self._blocks(axis, place, 0) for axis, place in enumerate(places))
-        inside = wanted[np.ix_(rows, columns)]
-        reach = np.broadcast_to(self.reach, 2)
-        # a part across a corner is nearer by the way around than each is to the corner
-        across = np.ceil(np.sqrt(2) * reach).astype(int)
-        for signs in itertools.product((-1, 1), repeat=2):
-            below, beside = (self._blocks(k, places[k], signs[k] * reach[k]) for k in (0, 1))
-            inside &= harmless[np.ix_(below, columns)] & harmless[np.ix_(rows, beside)]
-            below, beside = (self._blocks(k, places[k], signs[k] * across[k]) for k in (0, 1))
-            is_corner = (below != rows)[:, None] & (beside != columns)[None]
+        # rows that see the same blocks are alike, and so are columns: few are worked out
+        rows, which_row = self._seen(0, window.y, window.height)
+        columns, which_column = self._seen(1, window.x, window.width)
+        inside = wanted[np.ix_(rows[0], columns[0])]
+        for down, right in itertools.product((1, 2), repeat=2):
+            inside &= harmless[np.ix_(rows[down], columns[0])]
+            inside &= harmless[np.ix_(rows[0], columns[right])]
+            below, beside = rows[down + 2], columns[right + 2]
+            is_corner = (below != rows[0])[:, None] & (beside != columns[0])[None]
             inside &= harmless[np.ix_(below, beside)] | ~is_corner
-        return inside
+        return inside[np.ix_(which_row, which_column)]
+
+    def _seen(self, axis: int, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distinct sets of blocks that pixels along an axis see, and whose is which.
+
+        A set [5] is the block of the pixel, those within reach on both sides, and those across a
+        corner, where a part is nearer by the way around than each is to the corner.
+        """
+        reach = int(np.broadcast_to(self.reach, 2)[axis])
+        across = int(np.ceil(np.sqrt(2) * reach))
+        places = start + np.arange(length)
+        offsets = (0, -reach, reach, -across, across)
+        seen = np.stack([self._blocks(axis, places, offset) for offset in offsets])
+        distinct, which = np.unique(seen, axis=1, return_inverse=True)
+        return distinct, which.ravel()
 
     def _blocks(self, axis: int, places: np.ndarray, offset: int) -> np.ndarray:
         """Return the blocks in which pixels lie, moved by ``offset`` along an axis."""

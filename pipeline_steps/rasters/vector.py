@@ -13,6 +13,14 @@ from pipeline_steps.rasters.labels import NOT_A_LABEL, Codebook
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.windows import Window
 
+UNREADABLE = (
+    DataSourceError,
+    DataLayerError,
+    FieldError,
+    shapely.GEOSException,
+    UnicodeDecodeError,
+)
+
 SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".fgb", ".gml", ".kml", ".sqlite", ".parquet")
 
 
@@ -34,7 +42,7 @@ class Polygons:
         self.path, self.layer, self.attribute, self.value = path, layer, attribute, value
         try:
             facts = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
-        except (DataSourceError, DataLayerError) as error:
+        except (DataSourceError, DataLayerError, UnicodeDecodeError) as error:
             raise self._trouble(error) from error
         if facts["crs"] is None:
             raise ValueError(f"{path}: has no CRS, expected one, to lay polygons on an image")
@@ -77,7 +85,7 @@ class Polygons:
                 return_fids=True,
             )
             shapes = shapely.from_wkb(shapes)
-        except (DataSourceError, DataLayerError, FieldError, shapely.GEOSException) as error:
+        except UNREADABLE as error:
             raise self._trouble(error) from error
         words = columns[0] if columns else [self.value] * len(shapes)
         is_area = np.isin(shapely.get_type_id(shapes), (3, 6))

@@ -3,6 +3,10 @@
 import glob
 import os
 import re
+from collections.abc import Iterable
+
+Key = tuple[str, ...]
+"""What the wildcards of a pattern stood for."""
 
 WILD = re.compile(r"\*\*/|\*|\?|\[[^]]+\]")
 
@@ -38,16 +42,20 @@ def _regular(pattern: str) -> str:
     return "".join(parts) + re.escape(pattern[end:])
 
 
-def partner(key: tuple[str, ...], files: dict[tuple[str, ...], str]) -> str | None:
-    """Return the one of ``files`` whose wildcards stand for the same as ``key``, if there is one.
+def partners(keys: Iterable[Key], files: dict[Key, str]) -> dict[Key, str | None]:
+    """Return for each key the one of ``files`` whose wildcards stand for the same, if there is one.
 
     Numbers may differ in leading zeros, so that ``dsm_02_10`` finds ``top_2_10``; where that fits
     several files, it fits none.
     """
-    if key in files:
-        return files[key]
-    alike = [file for other, file in files.items() if _plain(other) == _plain(key)]
-    return alike[0] if len(alike) == 1 else None
+    alike: dict[Key, list[str]] = {}
+    for key, file in files.items():
+        alike.setdefault(_plain(key), []).append(file)
+    found = {}
+    for key in keys:
+        loose = alike.get(_plain(key), [])
+        found[key] = files.get(key) or (loose[0] if len(loose) == 1 else None)
+    return found
 
 
 def _plain(key: tuple[str, ...]) -> tuple[str, ...]:

@@ -41,16 +41,17 @@ def plan_of(study: Loaded) -> Plan:
     """Return the plan of a study."""
     config, scenes = study.config, list(study.scenes)
     runs = [(name, run) for name in study.trainings for run in study.runs(name)]
-    new = len(study.split("val", "predict"))
-    tested = sum(len(study.split("test", fold=run.fold)) for _, run in runs)
+    tested = [study.split("test", fold=run.fold) for _, run in runs]
+    new = study.split("val", "predict")
+    mapped = [{*new, *test} for test in tested]
     adapted = [teacher for teacher in study.teachers() if teacher in config.adapt.teachers]
     weights = {config.adapt.teachers.get(teacher, teacher) for teacher in study.teachers()}
     weights |= {t.network.encoder.weights for t in study.trainings.values()}
-    fetched = len(weights - {None, ELEVATION})
-    seen = len(study.teachers()) * len(study.split("train", "val", "test"))
-    made = len(scenes) if config.synthesize else 0
-    jobs = made + 1 + fetched + len(scenes) + len(study.divided(scenes)) + 1 + len(adapted) + seen
-    jobs += len(runs) * (1 + new) + 2 * tested + 2
+    once = 1 + len(scenes) + len(study.divided(scenes)) + 1 + len(weights - {None, ELEVATION})
+    once += (len(scenes) if config.synthesize else 0) + len(adapted) + len(_seen(study))
+    # the rule `all` counts too
+    jobs = once + len(runs) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
+    jobs += 2 if any(tested) else 0
     return Plan(
         jobs=jobs,
         fields=len(study.teachers()),
@@ -59,6 +60,17 @@ def plan_of(study: Loaded) -> Plan:
         window=max(config.predict.window, config.depth.window),
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
     )
+
+
+def _seen(study: Loaded) -> set[tuple[str, str]]:
+    """Return the pairs of a teacher and a scene that it sees, to be label, fed or judged."""
+    pairs = set()
+    for training in study.trainings.values():
+        if training.network.prompter:
+            is_fed = training.network.depth == "fed"
+            parts = ("train", "val", "test", *(("predict",) if is_fed else ()))
+            pairs |= {(training.teacher, scene) for scene in study.split(*parts)}
+    return pairs
 
 
 def disk_gb(plan: Plan, bytes_tiled: int, pixels: int) -> float:

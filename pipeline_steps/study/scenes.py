@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from pipeline_steps.study.errors import StudyError
-from pipeline_steps.study.patterns import is_pattern, matches, partner
+from pipeline_steps.study.patterns import is_pattern, matches, partners
 
 COLUMNS = ("scene", "image", "labels", "elevation", "terrain", "list", "split")
 SPLITS = ("train", "val", "test", "predict", "blocks", "folds")
@@ -164,7 +164,7 @@ class _Row:
             raise StudyError(f"{what}, one file for {len(images)} images; expected a pattern")
         if len(next(iter(files))) != len(next(iter(images))):
             raise StudyError(f"{what}, expected as many wildcards as image has")
-        found = {key: partner(key, files) for key in images}
+        found = partners(images, files)
         for key, file in found.items():
             if file is None:
                 raise StudyError(

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pyogrio
 import pytest
@@ -454,6 +456,29 @@ def test_neighbours_are_a_warning_and_what_is_far_is_none(tmp_path):
     (row,), found = leaks([one, far])
     assert found == [] and row["nearest_m"] == pytest.approx(30, rel=0.01)
     assert len(leaks([one, far], distance=40)[1]) == 1
+
+
+def test_a_raster_that_has_no_place_leaves_a_record_that_is_json(tmp_path):
+    nowhere = Grid(700, 800, rasterio.CRS.from_epsg(4326).to_wkt(), (1, 0, 0, 0, 1, 0))
+    looks = [looked(tmp_path, "a", "train", GRID), looked(tmp_path, "b", "test", nowhere)]
+
+    for one, other in (looks, looks[::-1]):
+        rows, _ = leaks([one, other])
+        assert json.loads(json.dumps(rows, allow_nan=False)) is not None
+
+
+def test_a_damaged_or_misfit_label_is_one_error_and_not_two(tmp_path):
+    misfit = scene_of(tmp_path, labels=Grid(120, 80, None, PLAIN.transform), grid=PLAIN)
+    assert len(look(misfit)[1].of("error")) == 1
+
+    (tmp_path / "labels.tif").write_text("no raster")
+    assert len(look(misfit)[1].of("error")) == 1
+
+
+def test_an_image_without_an_area_is_covered_by_nothing(tmp_path):
+    flat = Grid(80, 120, GRID.crs, (0.0, 0.0, 5e5, 0.0, 0.0, 5e6))
+
+    assert files.fit(stripes(tmp_path / "a.tif"), flat, Tile()).share == 0
 
 
 def test_scenes_of_one_split_and_those_to_predict_may_share_ground(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline_steps.study.patterns import is_pattern, matches, partner
+from pipeline_steps.study.patterns import is_pattern, matches, partners
 
 
 @pytest.fixture
@@ -109,6 +109,10 @@ def test_a_pattern_that_matches_nothing_finds_nothing(folder):
 
 def test_hidden_files_match_no_star(folder):
     assert found("*.tif", folder(".a.tif", "a.tif")) == {("a",): "a.tif"}
+
+
+def partner(key, files):
+    return partners([key], files)[key]
 
 
 def test_the_partner_has_wildcards_that_stand_for_the_same():

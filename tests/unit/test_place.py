@@ -9,6 +9,7 @@ from pipeline_steps.rasters.place import (
     covered_by,
     footprint,
     gsd_m,
+    pixel_m,
     shared_and_nearest,
 )
 from pipeline_steps.rasters.raster import Grid
@@ -55,6 +56,22 @@ def test_a_pixel_that_is_not_square_or_is_turned_counts_by_its_area():
 
     assert gsd_m(oblong) == pytest.approx(4.0, rel=1e-3)
     assert gsd_m(turned) == pytest.approx(5.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "grid, height, width",
+    [
+        (utm_grid(10, 10, 0.5), 0.5, 0.5),
+        (Grid(10, 10, UTM, (2.0, 0, 5e5, 0, -8.0, 5e6)), 8, 2),
+        (Grid(10, 10, UTM, (3.0, 8.0, 5e5, 4.0, -6.0, 5e6)), 10, 5),
+        (mercator(60, 2.0), 1, 1),
+        (degrees(60, 1e-5), 1.114, 0.557),
+        (degrees(0, 1e-5), 1.106, 1.113),
+    ],
+    ids=["square", "oblong", "turned", "mercator", "degrees far north", "degrees"],
+)
+def test_a_pixel_has_a_height_and_a_width_in_true_metres(grid, height, width):
+    assert pixel_m(grid) == pytest.approx((height, width), rel=0.01)
 
 
 def test_without_a_crs_the_distance_is_unknown():

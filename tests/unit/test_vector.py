@@ -327,6 +327,18 @@ def test_what_is_no_vector_file_is_refused(tmp_path, suffix):
     assert refusal(file).startswith("cannot be read (")
 
 
+@pytest.mark.parametrize("attribute", ["what", None])
+def test_words_in_another_encoding_are_refused_or_read_but_never_without_the_file_s_name(
+    tmp_path, attribute
+):
+    file = write(tmp_path / "a.geojson", [square(5, 10)], what=words("house"))
+    file.write_bytes(file.read_bytes().replace(b"house", b"ho\xe4se"))
+    try:
+        drawn(file, attribute)
+    except ValueError as error:
+        assert str(error).startswith(f"{file}: ") and "\n" not in str(error)
+
+
 def test_a_file_that_is_gone_is_refused(tmp_path):
     assert refusal(tmp_path / "gone.gpkg").startswith("cannot be read (")
 
