@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 Key = tuple[str, ...]
@@ -46,14 +47,16 @@ def partners(keys: Iterable[Key], files: dict[Key, str]) -> dict[Key, str | None
     """Return for each key the one of ``files`` whose wildcards stand for the same, if there is one.
 
     Numbers may differ in leading zeros, so that ``dsm_02_10`` finds ``top_2_10``; where that fits
-    several files, it fits none.
+    several files or several keys, it fits none.
     """
+    keys = list(keys)
+    asked = Counter(map(_plain, keys))
     alike: dict[Key, list[str]] = {}
     for key, file in files.items():
         alike.setdefault(_plain(key), []).append(file)
     found = {}
     for key in keys:
-        loose = alike.get(_plain(key), [])
+        loose = alike.get(_plain(key), []) if asked[_plain(key)] == 1 else []
         found[key] = files.get(key) or (loose[0] if len(loose) == 1 else None)
     return found
 
