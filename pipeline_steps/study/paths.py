@@ -1,8 +1,12 @@
 """Which files a study's stages read and make."""
 
+import hashlib
+import json
+import os
 from collections.abc import Iterable
 
 from pipeline_steps.study.config import Loaded
+from pipeline_steps.study.scenes import LAYERS
 from pipeline_steps.study.sidecars import sidecars_of
 
 
@@ -18,6 +22,17 @@ class Paths:
         files = [file for scene in found for file in scene.files]
         lists = [scene.listed for scene in found if scene.listed]
         return [*files, *(beside for file in files for beside in sidecars_of(file)), *lists]
+
+    def row_of(self, scene: str) -> str:
+        """Return a digest of what a scene's row says of its files, wherever the data lie."""
+        row = self.study.scenes[scene]
+        layers = {layer: getattr(row, layer) for layer in ("images", *LAYERS)}
+        said = {
+            layer: [os.path.relpath(file, self.study.root or ".") for file in files]
+            for layer, files in layers.items()
+        }
+        text = json.dumps([said, row.is_folder, row.raster_names])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def map_of(self, experiment: str, run: str, scene: str) -> str:
         """Return a GeoTIFF, or for a scene of many images a folder of them."""

@@ -8,9 +8,6 @@ import time
 STARTED = time.time()
 
 sys.path.insert(0, workflow.basedir)
-# Only `fetch` may use the internet, and says so itself.
-root = shlex.quote(str(workflow.basedir)).replace("{", "{{").replace("}", "}}")
-shell.prefix(f"export HF_HUB_OFFLINE=1 PYTHONPATH={root}; ")
 
 from pipeline_steps.study.config import ELEVATION, load
 from pipeline_steps.study.ending import say_errors, say_results
@@ -26,6 +23,17 @@ except StudyError as error:
     sys.exit(f"error: {error}")
 
 paths = Paths(study)
+
+
+def exported(**values):
+    """The beginning of every command: what depends on where a study lies, and so on no result."""
+    pairs = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
+    return f"export {' '.join(pairs)}; ".replace("{", "{{").replace("}", "}}")
+
+
+# Only `fetch` may use the internet, and says so itself.
+here = {"PYTHONPATH": workflow.basedir, "SCENE_TABLE": study.table, "SCENE_ROOT": study.root}
+shell.prefix(exported(HF_HUB_OFFLINE=1, **here))
 
 # Two networks can exhaust one GPU, so where no limit is stated one runs at a time.
 if "gpu" not in workflow.global_resources:

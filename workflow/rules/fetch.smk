@@ -14,7 +14,9 @@ rule fetch:
     conda:
         "../../envs/steps.yaml"
     params:
-        step=lambda wildcards: as_json(study.config.fetch.models[wildcards.model]),
+        step=lambda wildcards: as_json(
+            study.config.fetch.models[wildcards.model].model_copy(update={"license": None})
+        ),
         code=fingerprint("pipeline_steps.fetch"),
     shell:
         "HF_HUB_OFFLINE=0 python -m pipeline_steps.fetch --model {wildcards.model:q}"

@@ -20,12 +20,11 @@ rule tile:
         step=params_for("tile"),
         code=fingerprint("pipeline_steps.tile"),
         classes=CODES,
-        # thousands of names are too long for a command: the step reads its row of the table
-        table=lambda wildcards: study.table,
-        root=lambda wildcards: study.root,
+        row=lambda wildcards: paths.row_of(wildcards.scene),
+    # thousands of names are too long for a command: the step reads its row of the table
     shell:
-        "python -m pipeline_steps.tile --scene {wildcards.scene:q} --table {params.table:q}"
-        " --root {params.root:q} --image {output.image:q} --labels {output.labels:q}"
+        'python -m pipeline_steps.tile --scene {wildcards.scene:q} --table "$SCENE_TABLE"'
+        ' --root "$SCENE_ROOT" --image {output.image:q} --labels {output.labels:q}'
         " --valid {output.valid:q} --elevation {output.elevation:q}"
         " --manifest {output.manifest:q} --classes {params.classes:q}"
         " --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
