@@ -18,7 +18,7 @@ from tests.benchmarks.machine import machine
 from tests.data.studies import ROOT, TINY_ROWS, command, tiny_study, write_study
 
 STAGES = (
-    *("synthesize", "check", "fetch", "tile", "adapt", "depth"),
+    *("synthesize", "check", "fetch", "tile", "split", "stretch", "adapt", "depth"),
     *("train", "predict", "score", "tabulate", "report"),
 )
 

@@ -10,7 +10,7 @@ rule check:
         text="logs/check.txt",
     benchmark:
         "benchmarks/check.tsv"
-    # Before all else and alone, but no job depends on it: whatever made it stale would then make
+    # Before all else and alone, but only the tables depend on it: whatever made it stale would then make
     # every scene stale, and behind an `ancient` input Snakemake forgets other reasons to run.
     priority: 100
     localrule: True
