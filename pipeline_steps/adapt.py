@@ -1,8 +1,11 @@
 """Teach a teacher what is tall in this imagery, from the training scenes' elevation."""
 
+import dataclasses
+import itertools
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ from torch import nn
 
 from pipeline_steps.models.device import autocast, make_repeatable, pick_device
 from pipeline_steps.models.teacher import Teacher, load_teacher, save_teacher
-from pipeline_steps.rasters.store import Scene, tiled
+from pipeline_steps.rasters.place import gsd_m
+from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.manifest import read_manifest, write_manifest
@@ -25,8 +29,15 @@ from pipeline_steps.training.losses import relative_height_loss
 
 log = logging.getLogger(__name__)
 
-FLOOR = 0.3
-"""What flat ground is to give: the network ends in a ReLU, and a target of zero stalls there."""
+LEAST_RANGE = 0.7
+"""What answers are to span at least, from flat ground to tall: random networks' do not."""
+
+GROUND = -0.05
+"""What flat ground is to give at least, of that span: a little below 0, where the ReLU at the end
+of most networks, once they are loaded again, makes one height of noise on the ground."""
+
+LOOKS = 4
+"""Batches on which the base is asked what range its answers have."""
 
 
 def run(
@@ -43,75 +54,131 @@ def run(
     """Fine-tune the model whose manifest is ``base`` on the tiled scenes; write it as its like.
 
     Heights are divided by their 98th percentile over all scenes and cut off there; of a scene
-    that is divided (its manifest is among ``splits``) only the training part is used. Raises
-    ValueError where no scene has any height.
+    that is divided (its manifest is among ``splits``) only the training part is used. The manifest
+    says how ``depth`` is to show it scenes. Raises ValueError where no scene has any height, or
+    one has no georeference and ``gsd`` is stated.
     """
-    scenes = tiled(tiles, splits, read_manifest)
-    heights = [scene.folder / "elevation.zarr" for scene in scenes]
-    limits = read_manifest(stretch)["limits"]
-    rasters = layers_of(scenes, heights, limits, ("train", None), IGNORE)
+    scenes, origin = tiled(tiles, splits, read_manifest), read_manifest(base)
+    rasters = _rasters(scenes, read_manifest(stretch)["limits"], params)
     tall = _tall(rasters, scenes)
     device = pick_device()
     make_repeatable(device)
     torch.manual_seed(params.seed)
-    teacher = _teacher(base.parent, params, device)
+    teacher = _teacher(base.parent, origin.get("gives"), device)
     history = _learn(teacher, rasters, tall, params, device)
     made = {path.name: path for path in (config, weights, preprocessor)}
-    with publishing(*made.values()) as partials, tempfile.TemporaryDirectory() as work:
-        save_teacher(teacher, Path(work))
-        for name, partial in zip(made, partials, strict=True):
-            shutil.copyfile(Path(work) / name, partial)
+    _publish(teacher, made)
+    by_scene = zip((scene.name for scene in scenes), tiles, strict=True)
+    by_split = {f"split of {path.parent.name}": path for path in splits}
     write_manifest(
         manifest,
         "pipeline_steps.adapt",
         params=params,
-        made_from={
-            "base": base,
-            "stretch": stretch,
-            **{s.name: p for s, p in zip(scenes, tiles, strict=True)},
-            **{f"split of {p.parent.name}": p for p in splits},
-        },
+        made_from={"base": base, "stretch": stretch, **dict(by_scene), **by_split},
         made=made,
         model=manifest.parent.name,
+        gives=origin.get("gives"),
+        license=origin.get("license"),
+        gsd=params.gsd,
+        resample=params.resample,
+        crop=params.crop,
         tall_m=tall,
         loss=float(history["loss"].iloc[-1]),
     )
     log.info("teacher: %s", weights)
 
 
-def _teacher(folder: Path, params: Params, device: torch.device) -> Teacher:
+def _publish(teacher: Teacher, made: dict[str, Path]) -> None:
+    with publishing(*made.values()) as partials, tempfile.TemporaryDirectory() as work:
+        save_teacher(teacher, Path(work))
+        for name, partial in zip(made, partials, strict=True):
+            shutil.copyfile(Path(work) / name, partial)
+
+
+def _rasters(scenes: list[Scene], limits: Limits | None, params: Params) -> list[Layers]:
+    """Open image and height of all rasters, each with the factor to the teacher's pixels."""
+    heights = [scene.folder / "elevation.zarr" for scene in scenes]
+    layers = layers_of(scenes, heights, limits, ("train", None), IGNORE)
+    factors = [_factor(scene, i, params) for scene in scenes for i in range(len(scene.rasters))]
+    pairs = zip(layers, factors, strict=True)
+    return [dataclasses.replace(one, labels=None, factor=factor) for one, factor in pairs]
+
+
+def _factor(scene: Scene, index: int, params: Params) -> float:
+    """Return the teacher's pixels for one of the scene, along a side."""
+    if params.gsd is None:
+        return params.resample or 1.0
+    own = gsd_m(scene.grid(index))
+    if own is None:
+        raise ValueError(
+            f"{scene.folder / 'manifest.json'}: raster {scene.rasters[index]} has no georeference,"
+            f" expected one since adapt.gsd is {params.gsd}, or adapt.resample"
+        )
+    return own / params.gsd
+
+
+def _teacher(folder: Path, gives: str | None, device: torch.device) -> Teacher:
     # on a CPU the plain form trains half as fast again as the fused one, whose gradient is slow
     attention = "eager" if device.type == "cpu" else None
-    teacher = load_teacher(folder, params.resample, attention)
-    if isinstance(teacher.network.head.activation2, nn.ReLU):
-        # a final ReLU that has once gone dark passes no gradient and stays so; it is back in use
-        # when the teacher is loaded again
-        teacher.network.head.activation2 = nn.Identity()
+    teacher = load_teacher(folder, 1.0, gives, attention)
+    head = getattr(teacher.network, "head", None)
+    if isinstance(getattr(head, "activation2", None), nn.ReLU):
+        # a final ReLU that has gone dark passes no gradient and stays so; it is back when loaded
+        head.activation2 = nn.Identity()
     return teacher.to(device, memory_format=torch.channels_last)
+
+
+class _Objective:
+    """The loss of a batch, whose absolute error weighs more from step to step.
+
+    From the start it would pull all to the ground, of which there is most.
+    """
+
+    def __init__(self, teacher: Teacher, tall: float, params: Params, device: torch.device) -> None:
+        self.teacher, self.tall, self.params, self.device = teacher, tall, params, device
+        self.low, self.range, self.step = 0.0, 1.0, 0
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> Losses:
+        guess = (self._guess(batch) - self.low) / self.range
+        absolute = self.params.absolute_weight * self.step / self.params.steps
+        self.step += 1
+        known, gradient = batch["known"], self.params.gradient_weight
+        loss = relative_height_loss(guess, self._truth(batch), known, absolute, gradient)
+        return {"loss": loss}
+
+    @torch.no_grad()
+    def settle(self, data: Iterable[dict[str, torch.Tensor]]) -> None:
+        """Lay relative height into the range that the base's answers have already."""
+        seen = [{key: value.to(self.device) for key, value in batch.items()} for batch in data]
+        guess = torch.cat([self._guess(batch)[batch["known"] > 0] for batch in seen])
+        truth = torch.cat([self._truth(batch)[batch["known"] > 0] for batch in seen])
+        if truth.numel() > 1:
+            self.range = max(LEAST_RANGE, float(guess.std() / truth.std().clamp(min=1e-3)))
+            low = float(guess.mean() - self.range * truth.mean())
+            # what a network says as depth is negated
+            self.low = max(GROUND * self.range, low) if self.teacher.sign > 0 else low
+
+    def _guess(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        with autocast(self.device, self.params.precision):
+            return self.teacher(batch["image"].to(memory_format=torch.channels_last))
+
+    def _truth(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return (batch["target"] / self.tall).clamp(0, 1)
 
 
 def _learn(
     teacher: Teacher, rasters: list[Layers], tall: float, params: Params, device: torch.device
 ) -> pd.DataFrame:
-    data = batches(_crops(rasters, params), params.batch, 0, device.type == "cuda")
-
-    def loss_of(batch: dict[str, torch.Tensor]) -> Losses:
-        truth = FLOOR + (1 - FLOOR) * (batch["target"] / tall).clamp(0, 1)
-        with autocast(device, params.precision):
-            guess = teacher(batch["image"].to(memory_format=torch.channels_last))
-        loss = relative_height_loss(guess, truth, batch["known"], params.gradient_weight)
-        return {"loss": loss}
-
-    optimiser, steps = adamw(teacher, params.lr, 0.01), params.steps
+    augmentation, steps = Augmentation(turns=True, photometric=params.photometric), params.steps
+    count = steps * params.batch
+    crops = Crops(rasters, params.crop, count, params.seed, augmentation, IGNORE)
+    data = batches(crops, params.batch, 0, device.type == "cuda")
+    loss_of = _Objective(teacher, tall, params, device)
+    loss_of.settle(itertools.islice(data, LOOKS))
+    optimiser = adamw(teacher, params.lr, 0.01)
     work = track(data, steps, "adapt", "steps")
     every = max(1, steps // 20)
     return fit(teacher, optimiser, cosine(steps), loss_of, work, device, 1.0, every)
-
-
-def _crops(rasters: list[Layers], params: Params) -> Crops:
-    augmentation = Augmentation(turns=True, photometric=0.3)
-    count = params.steps * params.batch
-    return Crops(rasters, params.crop, count, params.seed, augmentation, IGNORE)
 
 
 def _tall(rasters: list[Layers], scenes: list[Scene]) -> float:

@@ -1,34 +1,37 @@
 """One seamless field of relative height for a scene, larger is taller, in [0, 1]."""
 
-import contextlib
+import functools
 import json
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline_steps.metrics.depth import height_quality, seam
-from pipeline_steps.rasters.align import align, disagreement
-from pipeline_steps.rasters.store import Limits, Scene, new_array, read, shard_size
-from pipeline_steps.rasters.views import Picture
-from pipeline_steps.rasters.windows import Window, blend, blocks, grid, padded
+from pipeline_steps.metrics.depth import Seam, height_quality
+from pipeline_steps.rasters.ground import Ground
+from pipeline_steps.rasters.ledger import Ledger
+from pipeline_steps.rasters.place import factor_to, gsd_m
+from pipeline_steps.rasters.relief import Relief
+from pipeline_steps.rasters.seamless import Field, Running
+from pipeline_steps.rasters.store import Scene, in_rows, known, new_array, rows_of
 from pipeline_steps.study import cli
-from pipeline_steps.study.manifest import read_manifest, write_manifest, write_text
+from pipeline_steps.study.classes import IGNORE
+from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.depth import Params
 from pipeline_steps.study.progress import track
-from pipeline_steps.study.publish import publishing, remove
+from pipeline_steps.study.publish import begun, remove
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 2_000_000
-"""Pixels, evenly spread, from which percentiles and quality are taken."""
+CHUNK = 256
+"""Height and width of a chunk of the store."""
 
-Network = Callable[[np.ndarray], np.ndarray]
-
-FLAT = 1e-6
-"""A raster whose percentiles are no further apart has no relief."""
+Rows = Callable[[], Iterator[np.ndarray]]
+"""A raw field from top to bottom, float32 [rows, W] at a time, as often as it is asked for."""
 
 
 def run(
@@ -44,128 +47,151 @@ def run(
 
     ``teacher`` is the manifest of a fetched or adapted model; without one the scene's own
     elevation is the teacher. A raster without any relief becomes all NaN, and is said to be so.
+    What a killed run has finished lies beside ``store`` and is not done again.
     """
-    scene = Scene(tile, read_manifest(tile))
-    network = _network(teacher.parent, params) if teacher else None
-    limits = read_manifest(stretch)["limits"]
-    work, name = store.with_name("work.partial"), store.parent.parent.name
-    remove(work)
-    work.mkdir(parents=True)
-    rasters = []
-    with contextlib.ExitStack() as stack:
-        stack.callback(remove, work)
-        (partial,) = stack.enter_context(publishing(store))
-        for index in range(len(scene.rasters)):
-            raw, facts = _raw(scene, index, limits, network, work, params)
-            facts |= _publish(scene, index, raw, partial, params)
-            rasters.append({"name": scene.rasters[index]} | facts)
+    scene, name = Scene(tile, read_manifest(tile)), store.parent.parent.name
+    sources = {"tile": tile, "stretch": stretch} | ({"teacher": teacher} if teacher else {})
+    digests = {source: digest_of(path) for source, path in sources.items()}
+    key = [fingerprint("pipeline_steps.depth"), digests, params.model_dump(mode="json")]
+    work = begun(store.with_name("work.partial"), key)
+    maker = _Maker(scene, read_manifest(stretch)["limits"], teacher, work, params)
+    try:
+        rasters = [maker.raster(index) for index in range(len(scene.rasters))]
+    except ValueError:
+        # what was asked for cannot be: nothing to go on with
+        remove(work)
+        raise
+    remove(store)
+    os.replace(work / "depth.zarr", store)
     found = {"teacher": name, "scene": scene.name, "rasters": rasters}
     write_text(quality, json.dumps(found, indent=1, allow_nan=False) + "\n")
     write_manifest(
         manifest,
         "pipeline_steps.depth",
         params=params,
-        made_from={"tile": tile, "stretch": stretch} | ({"teacher": teacher} if teacher else {}),
+        made_from=sources,
         made={"depth": store, "quality": quality},
         scene=scene.name,
         teacher=name,
     )
+    remove(work)
     log.info("%s: %s", scene.name, store)
 
 
-def _network(folder: Path, params: Params) -> Network:
-    """Return a function from images [n, 3, H, W] in [0, 1] to relative height [n, H, W]."""
-    # elevation as the teacher needs no torch, which takes seconds to import
-    from pipeline_steps.models.teacher import TeacherOnDevice
+class _Maker:
+    """Makes the rasters of one scene, each once."""
 
-    return TeacherOnDevice(folder, params.resample, params.precision)
+    def __init__(
+        self, scene: Scene, limits: Any, teacher: Path | None, work: Path, params: Params
+    ) -> None:
+        self.scene, self.limits, self.work, self.params = scene, limits, work, params
+        self.teacher, self.facts = teacher, read_manifest(teacher) if teacher else {}
+        # a raster of another ground sampling distance has windows of another size
+        self._running = functools.cache(self._start)
 
+    def raster(self, index: int) -> dict[str, Any]:
+        """Write array ``index`` of the store and return what is known of it."""
+        file, array = self.work / f"{index}.json", self.work / "depth.zarr" / str(index)
+        if not (file.is_file() and array.is_dir()):
+            remove(array)
+            facts = {"name": self.scene.rasters[index]}
+            if self.teacher is None:
+                elevation = self.scene.array("elevation", index)
+                facts |= self._finish(index, lambda: rows_of(elevation), ([], []))
+            else:
+                facts |= self._said(index)
+            write_text(file, json.dumps(facts, allow_nan=False))
+        return json.loads(file.read_text())
 
-def _raw(
-    scene: Scene,
-    index: int,
-    limits: Limits | None,
-    network: Network | None,
-    work: Path,
-    params: Params,
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return relative height float32 [H, W] on disk, aligned and blended, and its agreement."""
-    shape = (scene.grid(index).height, scene.grid(index).width)
-    raw = np.memmap(work / "raw.f4", np.float32, "w+", shape=shape)
-    if network is None:
-        for window in blocks(*shape, shard_size(256)):
-            raw[window.slices] = read(scene.array("elevation", index), window)
-        return raw, {"disagreement_before": 0.0, "disagreement": 0.0}
-    valid, size = scene.array("valid", index), params.window
-    everywhere = [w for row in grid(*shape, size, params.overlap) for w in row]
-    windows = [w for w in everywhere if read(valid, w).any()]
-    place = {window: number for number, window in enumerate(windows)}
-    depths = _windows(scene.picture(index, limits), windows, network, work, params)
-    fit = np.tile([1.0, 0.0], (len(windows), 1))
-    before = disagreement(windows, depths, fit)
-    if params.align:
-        fit = align(windows, depths)
+    def _said(self, index: int) -> dict[str, Any]:
+        """Let the teacher say what it sees, and make one field of it."""
+        params = self.params
+        size = round(params.window / self._resample(index))
+        picture, valid = self.scene.picture(index, self.limits), self._valid(index)
+        file, anchor = self.work / f"{index}.windows", params.align and params.anchor
+        with Ledger(file, size) as ledger:
+            field = Field(picture, valid, size, params.overlap, ledger, anchor)
+            if not field.is_complete:
+                show = functools.partial(track, what=self.scene.rasters[index], unit="batches")
+                field.listen(self._running(params.window / size), params.batch, show)
+            before, after = field.align() if params.align else (field.disagreement(),) * 2
+            hard = Seam(*field.lines("none"))
+            for top, band in known(field.rows("none"), valid):
+                hard.look(top, band)
+            facts = {
+                "windows": len(field.windows),
+                "window_px": size,
+                "disagreement_before": before,
+                "disagreement": after,
+                "seam_unblended": hard.value(),
+            }
+            seams = field.lines(params.blend)
+            facts |= self._finish(index, lambda: field.rows(params.blend), seams)
+        remove(file)
+        return facts
 
-    def fitted(some: list[Window]) -> np.ndarray:
-        numbers = [place[window] for window in some]
-        scale, shift = fit[numbers].astype(np.float32).T[:, :, None, None, None]
-        return depths[numbers][:, None] * scale + shift
+    def _resample(self, index: int) -> float:
+        """Return the teacher's pixels for one of the scene, along a side."""
+        p, facts = self.params, self.facts
+        gsd, factor = p.gsd, p.resample
+        if gsd is None and factor is None:
+            gsd, factor = facts.get("gsd"), facts.get("resample")
+        what = f"{self.scene.folder / 'manifest.json'}: raster {self.scene.rasters[index]}"
+        return factor_to(gsd, factor, self.scene.grid(index), what)
 
-    bands = blend(*shape, 1, size, params.overlap, params.batch, fitted, place.__contains__)
-    for top, rows in bands:
-        raw[top : top + rows.shape[1]] = rows[0]
-    after = disagreement(windows, depths, fit)
-    return raw, {"disagreement_before": before, "disagreement": after}
+    def _start(self, resample: float) -> Running:
+        # elevation as the teacher needs no torch, which takes seconds to import
+        from pipeline_steps.models.runner import runner
 
+        p, gives = self.params, self.facts.get("gives")
+        return runner(
+            self.teacher.parent, gives, resample, p.precision, p.backend, p.compile, p.turns
+        )
 
-def _windows(
-    image: Picture, windows: list[Window], network: Network, work: Path, params: Params
-) -> np.ndarray:
-    """Return what the teacher says in each window, float32 [n, size, size], kept on disk."""
-    shape = (max(1, len(windows)), params.window, params.window)
-    depths = np.memmap(work / "windows.f4", np.float32, "w+", shape=shape)
-    firsts = range(0, len(windows), params.batch)
-    for first in track(firsts, len(firsts), "depth", "batches"):
-        some = windows[first : first + params.batch]
-        pixels = np.stack([padded(read(image, w), params.window) for w in some])
-        depths[first : first + len(some)] = network(pixels)
-    return depths
+    def _valid(self, index: int) -> Any | None:
+        """Open what tells data from none, unless all is data."""
+        grid, count = self.scene.grid(index), self.scene.facts["rasters"][index]["valid_pixels"]
+        return None if count == grid.height * grid.width else self.scene.array("valid", index)
 
+    def _finish(self, index: int, rows: Rows, seams: Any) -> dict[str, Any]:
+        """Look at a raw field, then write it as it shall be; return what was seen."""
+        grid, params = self.scene.grid(index), self.params
+        side = params.ground_window / (gsd_m(grid) or 1.0)
+        ground = Ground(params.ground, grid.width, side)
+        relief, seam = Relief(grid.height, grid.width, ground, params.percentiles), Seam(*seams)
+        valid = self._valid(index)
+        for top, band in known(rows(), valid):
+            relief.look(band)
+            seam.look(top, band)
+        relief.settle()
+        shape = (grid.height, grid.width)
+        target = new_array(self.work / "depth.zarr", index, shape, "float16", np.nan, CHUNK)
+        if relief.is_flat:
+            log.warning(
+                "%s: %s has no relief; no depth there", self.scene.name, self.scene.rasters[index]
+            )
+        else:
+            with in_rows(target) as write:
+                for top, band in known(rows(), valid):
+                    write(relief.normalised(top, band))
+        return {
+            "low": relief.low,
+            "high": relief.high,
+            "seam": seam.value(),
+            **self._quality(index, relief),
+        }
 
-def _publish(
-    scene: Scene, index: int, raw: np.ndarray, partial: Path, params: Params
-) -> dict[str, Any]:
-    """Write the normalised field, and return its quality."""
-    valid, elevation = scene.array("valid", index), scene.array("elevation", index)
-    step = max(1, int(np.sqrt(raw.size / SAMPLE)))
-    is_valid = (valid[::step, ::step] > 0) & np.isfinite(raw[::step, ::step])
-    sample = raw[::step, ::step][is_valid]
-    low, high = np.percentile(sample, params.percentiles) if sample.size else (0.0, 0.0)
-    has_relief = high - low > FLAT
-    if not has_relief:
-        log.warning("%s: raster %s has no relief; no depth there", scene.name, scene.rasters[index])
-    target = new_array(partial, index, raw.shape, "float16", np.nan, 256)
-    for window in blocks(*raw.shape, shard_size(256)) if has_relief else ():
-        field = ((raw[window.slices] - low) / (high - low)).clip(0, 1)
-        field[read(valid, window) == 0] = np.nan
-        target[window.slices] = field.astype(np.float16)
-    height = elevation[::step, ::step][is_valid]
-    known = np.isfinite(height)
-    lines = grid(*raw.shape, params.window, params.overlap)
-    return {
-        "low": float(low),
-        "high": float(high),
-        "seam": _seam(raw, lines) if is_valid.all() else None,
-        **height_quality(sample[known], height[known]),
-    }
-
-
-def _seam(raw: np.ndarray, windows: list[list[Window]]) -> float | None:
-    """Return the seam metric of the upper rows, as many as fit into memory without thought."""
-    raw = raw[: max(2, 16 * SAMPLE // raw.shape[1])]
-    rows = {edge for row in windows for edge in (row[0].y, row[0].y + row[0].height)}
-    columns = {edge for w in windows[0] for edge in (w.x, w.x + w.width)}
-    return seam(raw, sorted(rows), sorted(columns))
+    def _quality(self, index: int, relief: Relief) -> dict[str, Any]:
+        """Compare the sample with the scene's elevation, where it has one."""
+        every, facts = slice(None, None, relief.step), self.scene.facts
+        height = np.full(relief.sample.shape, np.nan, np.float32)
+        labels = np.full(relief.sample.shape, IGNORE, np.uint8)
+        if facts["has_elevation"]:
+            height = self.scene.array("elevation", index)[every, every]
+        if facts["has_labels"]:
+            labels = self.scene.array("labels", index)[every, every]
+        known = np.isfinite(relief.sample) & np.isfinite(height)
+        return height_quality(relief.sample[known], height[known], labels[known], facts["classes"])
 
 
 if __name__ == "__main__":

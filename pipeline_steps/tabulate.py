@@ -9,8 +9,16 @@ import numpy as np
 import pandas as pd
 
 from pipeline_steps.metrics.confusion import Scores, scores
+from pipeline_steps.presentation.depth_tables import (
+    CLASSES_NOTE,
+    DEPTH_NOTE,
+    HIDDEN,
+    class_table,
+    depth_table,
+)
+from pipeline_steps.presentation.tables import write_table
 from pipeline_steps.study import cli
-from pipeline_steps.study.manifest import read_manifest, write_text
+from pipeline_steps.study.manifest import read_manifest
 from pipeline_steps.study.params.tabulate import Params
 
 log = logging.getLogger(__name__)
@@ -33,7 +41,7 @@ def run(
     folder: Path,
     params: Params,
 ) -> None:
-    """Write ``overall``, ``classes``, ``scenes``, ``strata`` and ``depth`` into ``folder``.
+    """Write ``overall``, ``classes``, ``scenes``, ``strata``, ``depth`` and ``depth_classes``.
 
     ``counts`` are the files of ``score``, in the order the experiments shall have; ``qualities``
     those of ``depth``, ``splits`` manifests of divided scenes, ``findings`` what ``check`` wrote.
@@ -44,12 +52,15 @@ def run(
         "classes": _classes(_pooled(found, "all")),
         "scenes": _scenes(found),
         "strata": _strata(found),
-        "depth": _depth([json.loads(path.read_text()) for path in qualities]),
     }
     leaks = _leaks(read_manifest(findings)["leaks"], [read_manifest(path) for path in splits])
     note = f"{POLICY} {_majority(found)} {leaks}"
     for name, table in tables.items():
-        _write(folder / name, table, note if name != "depth" else "", params.digits)
+        write_table(folder / name, table, note, params.digits)
+    depth, names = [json.loads(path.read_text()) for path in qualities], found[0]["classes"]
+    write_table(folder / "depth", depth_table(depth), DEPTH_NOTE, params.digits, HIDDEN)
+    by_class = class_table(depth, names)
+    write_table(folder / "depth_classes", by_class, CLASSES_NOTE, params.digits)
     log.info("tables: %s", folder)
 
 
@@ -109,18 +120,6 @@ def _strata(found: list[dict[str, Any]]) -> pd.DataFrame:
     return table[["stratum", *table.columns.drop("stratum")]]
 
 
-def _depth(qualities: list[dict[str, Any]]) -> pd.DataFrame:
-    columns = ("seam", "disagreement", "spearman", "aligned_mae_m", "constant_mae_m", "auc_tall")
-    rows = []
-    for one in qualities:
-        row = {"teacher": one["teacher"], "scene": one["scene"]}
-        for column in columns:
-            values = [r[column] for r in one["rasters"] if r[column] is not None]
-            row[column] = float(np.mean(values)) if values else float("nan")
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["teacher", "scene", *columns])
-
-
 def _mean_and_sd(name: str, values: list[float]) -> dict[str, float]:
     """Return the mean, and the standard deviation of a sample, which one seed does not have."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
@@ -154,37 +153,6 @@ def _leaks(measured: list[dict[str, Any]], divided: list[dict[str, Any]]) -> str
         unit = "an unknown distance" if apart is None else f"{apart:.4g} m"
         said.append(f"{one['scene']}: blocks of training and test at least {unit} apart")
     return f"Leak: {'; '.join(said)}." if said else ""
-
-
-def _write(path: Path, table: pd.DataFrame, note: str, digits: int) -> None:
-    shown = _readable(table, digits)
-    write_text(path.with_suffix(".csv"), table.to_csv(index=False))
-    words = shown.map(lambda word: word.replace("|", "\\|").replace("<", "&lt;"))
-    markdown = words.to_markdown(index=False, disable_numparse=True)
-    write_text(path.with_suffix(".md"), f"{markdown}\n\n{note}\n")
-    write_text(path.with_suffix(".html"), shown.to_html(index=False, border=0) + "\n")
-    latex = (
-        shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    )
-    write_text(path.with_suffix(".tex"), latex.to_latex(hrules=True).replace("±", r"$\pm$"))
-
-
-def _readable(table: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """Return a table of words: numbers rounded, each mean joined with its ± sd."""
-    shown = pd.DataFrame(index=table.index)
-    for name in table.columns:
-        if name.endswith("_sd"):
-            continue
-        column = table[name]
-        if column.dtype.kind != "f":
-            shown[name] = column.astype(str)
-            continue
-        words = column.map(lambda x: "–" if np.isnan(x) else f"{x:.{digits}f}")
-        if f"{name}_sd" in table:
-            spread = table[f"{name}_sd"]
-            words += spread.map(lambda x: "" if np.isnan(x) else f" ± {x:.{digits}f}")
-        shown[name] = words
-    return shown
 
 
 if __name__ == "__main__":

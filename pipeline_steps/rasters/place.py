@@ -28,6 +28,23 @@ def gsd_m(grid: Grid) -> float | None:
     return float(np.sqrt(abs(a * d - b * c)))
 
 
+def factor_to(gsd: float | None, factor: float | None, grid: Grid, what: str) -> float:
+    """Return by what to multiply a raster's height and width: a stated ``factor``, or what makes
+    its ground sampling distance ``gsd`` in metres; 1 where neither is stated.
+
+    Raises ValueError, which says ``what`` has no georeference where it has none to tell.
+    """
+    if gsd is None:
+        return factor or 1.0
+    own = gsd_m(grid)
+    if own is None:
+        raise ValueError(
+            f"{what} has no georeference, expected one since it is to be seen at {gsd} m a pixel;"
+            " or state resample instead of gsd"
+        )
+    return own / gsd
+
+
 def pixel_m(grid: Grid) -> tuple[float, float] | None:
     """Return height and width of a pixel in true metres at the raster's centre; None if unknown."""
     steps = None if grid.crs is None else _steps(grid)

@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,32 @@ def written(*arrays: zarr.Array) -> Iterator[Callable[..., None]]:
             last.result()
 
 
+@contextlib.contextmanager
+def in_rows(array: zarr.Array) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield a function that takes the next rows [rows, W] of a new array [H, W], top to bottom.
+
+    Whole shards are written, beside the caller. Raises ValueError where the rows are not H.
+    """
+    height, width = array.shape
+    top, held, count = 0, [], 0
+    with written(array) as write:
+
+        def add(rows: np.ndarray) -> None:
+            nonlocal top, held, count
+            if top + count + len(rows) > height:
+                raise ValueError(f"rows end at {top + count + len(rows)}, expected {height}")
+            while len(rows):
+                part = rows[: min(array.shards[0], height - top) - count]
+                held, count, rows = [*held, part], count + len(part), rows[len(part) :]
+                if count == min(array.shards[0], height - top):
+                    write(Window(top, 0, count, width), np.concatenate(held))
+                    top, held, count = top + count, [], 0
+
+        yield add
+        if top < height:
+            raise ValueError(f"rows end at {top + count}, expected {height}")
+
+
 def _write(arrays: Sequence[zarr.Array], window: Window, blocks: Sequence[np.ndarray]) -> None:
     for array, block in zip(arrays, blocks, strict=True):
         firsts = block[..., :: array.chunks[-2], :: array.chunks[-1]]
@@ -115,6 +141,26 @@ def open_array(store: Path, index: int) -> zarr.Array:
 def read(array: Any, window: Window) -> np.ndarray:
     """Read a window of a zarr or numpy array over its last two axes, cut off at its edges."""
     return np.asarray(array[(..., *window.slices)])
+
+
+def rows_of(array: zarr.Array) -> Iterator[np.ndarray]:
+    """Yield an array [H, W] from top to bottom, as many rows at a time as shards have."""
+    for top in range(0, array.shape[0], array.shards[0]):
+        yield array[top : top + array.shards[0], :]
+
+
+def known(rows: Iterable[np.ndarray], valid: Any | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, float32 [rows, W]) of a field, from the top; NaN where it is not valid.
+
+    ``valid`` [H, W] is 1 where the image has data, or None where all of it has.
+    """
+    top = 0
+    for band in rows:
+        if valid is not None:
+            is_valid = read(valid, Window(top, 0, *band.shape)) > 0
+            band = np.where(is_valid, band, np.float32(np.nan))
+        yield top, band
+        top += len(band)
 
 
 class Scene:

@@ -3,10 +3,15 @@
 The bands below keep ``channels × window × width`` numbers whatever the raster's height.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 class Window(NamedTuple):
@@ -25,6 +30,9 @@ class Window(NamedTuple):
 
 Network = Callable[[list[Window]], np.ndarray]
 """Takes n windows of one size, gives float32 [n, channels, size, size]."""
+
+Weighting = Literal["hann", "none"]
+"""How windows share a pixel: smoothly, or not at all, each pixel from the window nearest to it."""
 
 
 def starts(length: int, size: int, overlap: float) -> list[int]:
@@ -60,6 +68,18 @@ def hann(size: int) -> np.ndarray:
     return np.outer(line, line)
 
 
+def cuts(begins: Sequence[int], size: int) -> list[int]:
+    """Return where the nearest of the windows that begin at ``begins`` changes: mid-overlap."""
+    return [(a + size + b) // 2 for a, b in pairwise(begins)]
+
+
+def lines(begins: Sequence[int], size: int, weighting: Weighting) -> list[int]:
+    """Return where a seam could be seen: at the edges of windows, or where they are cut."""
+    if weighting == "none":
+        return cuts(begins, size)
+    return sorted({edge for begin in begins for edge in (begin, begin + size)})
+
+
 def padded(array: np.ndarray, size: int) -> np.ndarray:
     """Reflect the last two axes of ``array`` on their far side until both are ``size`` at least."""
     missing = [max(0, size - length) for length in array.shape[-2:]]
@@ -67,6 +87,16 @@ def padded(array: np.ndarray, size: int) -> np.ndarray:
         return array
     pads = [(0, 0)] * (array.ndim - 2) + [(0, missing[0]), (0, missing[1])]
     return np.pad(array, pads, mode="reflect")
+
+
+def ahead(items: Iterable[T], count: int = 2) -> Iterator[T]:
+    """Yield ``items``, the next ``count`` of which a thread makes ready in the meantime."""
+    end, iterator = object(), iter(items)
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        waiting = deque(worker.submit(next, iterator, end) for _ in range(count))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(worker.submit(next, iterator, end))
+            yield item
 
 
 def blend(
@@ -78,16 +108,17 @@ def blend(
     batch: int,
     network: Network,
     worth: Callable[[Window], bool] = lambda _: True,
+    weighting: Weighting = "hann",
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Slide a window over a raster and yield finished rows, top to bottom.
 
     Yields (first row, float32 [channels, rows, width]): the mean of all windows at a pixel,
-    weighted by a Hann window. Windows for which ``worth`` is false are not computed; pixels in
-    no computed window are 0. A raster smaller than the window is the network's to pad
-    (``padded``); what it says outside is cropped here.
+    weighted by a Hann window, or for ``weighting`` none what the nearest window says. Windows for
+    which ``worth`` is false are not computed; pixels in no computed window are 0. A raster smaller
+    than the window is the network's to pad (``padded``); what it says outside is cropped here.
     """
     rows = grid(height, width, size, overlap)
-    weights = hann(size)
+    weigh = _weights(height, width, size, overlap, weighting)
     total = np.zeros((channels, size, max(width, size)), np.float32)
     weight = np.zeros(total.shape[1:], np.float32)
     for number, row in enumerate(rows):
@@ -95,7 +126,7 @@ def blend(
         for first in range(0, len(wanted), batch):
             windows = wanted[first : first + batch]
             for window, values in zip(windows, network(windows), strict=True):
-                columns = slice(window.x, window.x + size)
+                columns, weights = slice(window.x, window.x + size), weigh(window)
                 total[:, :, columns] += values * weights
                 weight[:, columns] += weights
         top = row[0].y
@@ -105,3 +136,22 @@ def blend(
         for band in (total, weight):
             band[..., : size - done, :] = band[..., done:, :].copy()
             band[..., size - done :, :] = 0
+
+
+def _weights(
+    height: int, width: int, size: int, overlap: float, weighting: Weighting
+) -> Callable[[Window], np.ndarray]:
+    if weighting == "hann":
+        smooth = hann(size)
+        return lambda _: smooth
+    rows, columns = (_cores(starts(length, size, overlap), size) for length in (height, width))
+    return lambda window: np.outer(rows[window.y], columns[window.x])
+
+
+def _cores(begins: list[int], size: int) -> dict[int, np.ndarray]:
+    """Return for each window 1 where it is the nearest and 0 elsewhere, float32 [size]."""
+    places, between = np.arange(size), [0, *cuts(begins, size), begins[-1] + size]
+    return {
+        begin: ((places + begin >= low) & (places + begin < high)).astype(np.float32)
+        for begin, (low, high) in zip(begins, pairwise(between), strict=True)
+    }

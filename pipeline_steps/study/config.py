@@ -1,6 +1,5 @@
 """The study file: typed, complete with defaults, and refused in one line where it is wrong."""
 
-import copy
 import dataclasses
 import json
 import os
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline_steps.study.classes import ClassSpec, plain
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
+from pipeline_steps.study.overlay import file_with, overlaid
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.check import Params as Check
@@ -28,9 +28,7 @@ from pipeline_steps.study.params.tile import Params as Tile
 from pipeline_steps.study.params.train import Params as Train
 from pipeline_steps.study.runs import Run, dealt, is_part, runs_of
 from pipeline_steps.study.scenes import Scene, read_scenes
-
-ELEVATION = "elevation"
-"""The teacher that is no network: a scene's own elevation."""
+from pipeline_steps.study.teachers import ELEVATION, Teacher, teachers_of
 
 MADE = "results/synthesize"
 """Where the demo's scenes come into being."""
@@ -141,6 +139,7 @@ class Loaded:
     root: str
     scenes: dict[str, Scene]
     trainings: dict[str, Train]
+    teachers: dict[str, Teacher]
     folds: dict[str, int]
 
     def split(self, *parts: str, fold: int | None = None) -> list[str]:
@@ -159,7 +158,16 @@ class Loaded:
         """Return those of ``scenes`` that are divided into blocks."""
         return [name for name in scenes if self.scenes[name].split == "blocks"]
 
-    def teachers(self) -> list[str]:
+    def taught(self, teacher: str) -> list[str]:
+        """Return the scenes that an adapted teacher learns from; never one that is tested on."""
+        learning = self.teachers[teacher].adapt
+        if learning is None:
+            return []
+        if learning.scenes is not None:
+            return list(learning.scenes)
+        return [name for name in self.split("train") if self.scenes[name].elevation]
+
+    def teachers_used(self) -> list[str]:
         """Return every teacher that an experiment uses, each once."""
         used = [t.teacher for t in self.trainings.values() if t.network.prompter and t.teacher]
         return list(dict.fromkeys(used))
@@ -174,29 +182,25 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     try:
         study = Study.model_validate_json(json.dumps(config, default=str))
     except ValidationError as error:
-        place = _file_with(key_of(error), files) or where
+        place = file_with(key_of(error), files) or where
         raise StudyError(f"{place}: {in_one_line(error)}") from None
     trainings = {name: _training(study, name, config, files) for name in study.experiments}
+    teachers = teachers_of(study.fetch, study.adapt, study.depth, config, files)
     table = _beside_its_file(study.scenes, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
     folds = dealt(scenes.values(), study.split)
-    loaded = Loaded(study, table, root, scenes, trainings, folds)
+    loaded = Loaded(study, table, root, scenes, trainings, teachers, folds)
     _teachers_exist(loaded, where)
     _scenes_suffice(loaded, table)
     return loaded
 
 
 def _training(study: Study, name: str, config: dict[str, Any], files: list[str]) -> Train:
-    overrides = study.experiments[name].train
-    merged = _merged(config.get("train") or {}, overrides)
     under = f"experiments.{name}.train"
-    where = _file_with(["experiments", name], files) or "the study"
-    try:
-        params = Train.model_validate_json(json.dumps(merged, default=str))
-    except ValidationError as error:
-        place = _file_with([*under.split("."), *key_of(error)], files) or where
-        raise StudyError(f"{place}: {in_one_line(error, under)}") from None
+    overrides = study.experiments[name].train
+    params = overlaid(Train, config.get("train") or {}, overrides, under, files)
+    where = file_with(["experiments", name], files) or "the study"
     if params.network.prompter and params.teacher is None:
         raise StudyError(f"{where}: {under}.teacher is null, expected a teacher for the prompter")
     weights = params.network.encoder.weights
@@ -206,26 +210,6 @@ def _training(study: Study, name: str, config: dict[str, Any], files: list[str])
             f" fetch.models: {', '.join(study.fetch.models) or 'there is none'}"
         )
     return params
-
-
-def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(base)
-    for key, value in overrides.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
-
-
-def _file_with(key: list[str], files: list[str]) -> str | None:
-    """Return the last of ``files`` that states ``key``, or of its sections the innermost."""
-    for length in range(len(key), 0, -1):
-        for file in reversed(files):
-            inside = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-            for name in key[:length]:
-                inside = inside.get(name, file) if isinstance(inside, dict) else file
-            if inside is not file:
-                return file
-    return None
 
 
 def _beside_its_file(scenes: str, files: list[str]) -> str:
@@ -238,24 +222,11 @@ def _beside_its_file(scenes: str, files: list[str]) -> str:
 
 
 def _teachers_exist(loaded: Loaded, where: str) -> None:
-    models, adapted = loaded.config.fetch.models, loaded.config.adapt.teachers
-    known = [ELEVATION, *adapted, *models]
-    if len(set(known)) < len(known):
-        raise StudyError(
-            f"{where}: adapt.teachers and fetch.models are {', '.join(known[1:])}, expected"
-            f" distinct names other than {ELEVATION!r}"
-        )
-    for name, base in adapted.items():
-        if base not in models:
-            raise StudyError(
-                f"{where}: adapt.teachers.{name} is {base!r}, expected one of fetch.models:"
-                f" {', '.join(models) or 'there is none'}"
-            )
     for name, training in loaded.trainings.items():
-        if training.network.prompter and training.teacher not in known:
+        if training.network.prompter and training.teacher not in loaded.teachers:
             raise StudyError(
                 f"{where}: experiments.{name}.train.teacher is {training.teacher!r},"
-                f" expected one of {', '.join(known)}"
+                f" expected one of {', '.join(loaded.teachers)}"
             )
 
 
@@ -263,12 +234,8 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
     _folds_suffice(loaded, table)
     if not loaded.split("train"):
         raise StudyError(f"{table}: no scene has split train, blocks or folds, expected one")
-    taught = [name for name in loaded.split("train") if loaded.scenes[name].elevation]
-    adapted = set(loaded.teachers()) & set(loaded.config.adapt.teachers)
-    if adapted and not taught:
-        raise StudyError(
-            f"{table}: no training scene has elevation, expected one for {', '.join(adapted)}"
-        )
+    for name in loaded.teachers_used():
+        _teacher_can_learn(loaded, name, table)
     for name, training in loaded.trainings.items():
         if not training.network.prompter or training.teacher != ELEVATION:
             continue
@@ -279,6 +246,28 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
                     f"{table}: elevation of {scene.name!r} is empty, expected a path since"
                     f" experiment {name!r} uses it"
                 )
+
+
+def _teacher_can_learn(loaded: Loaded, name: str, table: str) -> None:
+    """Raise StudyError where an adapted teacher has no height to learn from, or a test scene's."""
+    learning, taught = loaded.teachers[name].adapt, loaded.taught(name)
+    if learning and not taught:
+        raise StudyError(
+            f"{table}: no training scene has elevation, expected one for teacher {name!r}"
+        )
+    for scene in taught:
+        found, key = loaded.scenes.get(scene), f"adapt.scenes (teacher {name!r})"
+        if found is None:
+            raise StudyError(f"{table}: has no scene {scene!r}, expected one since it is in {key}")
+        if found.split in ("test", "folds"):
+            raise StudyError(
+                f"{table}: split of {scene!r} is {found.split}, expected no scene that is tested"
+                f" on in {key}"
+            )
+        if not found.elevation:
+            raise StudyError(
+                f"{table}: elevation of {scene!r} is empty, expected a path since it is in {key}"
+            )
 
 
 def _folds_suffice(loaded: Loaded, table: str) -> None:
@@ -293,7 +282,7 @@ def _folds_suffice(loaded: Loaded, table: str) -> None:
         raise StudyError(f"{table}: split.folds is {folds}, expected a scene to divide (folds)")
     if "blocks" not in splits and whole < folds:
         raise StudyError(f"{table}: {whole} scenes have split folds, expected at least {folds}")
-    adapted = sorted(set(loaded.teachers()) & set(loaded.config.adapt.teachers))
+    adapted = [name for name in loaded.teachers_used() if loaded.teachers[name].adapt]
     if adapted:
         raise StudyError(
             f"{table}: split.folds is {folds} and teacher {adapted[0]!r} is adapted, which would"

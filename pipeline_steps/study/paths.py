@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable
 
 from pipeline_steps.study.config import Loaded
+from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.scenes import LAYERS
 from pipeline_steps.study.sidecars import sidecars_of
+from pipeline_steps.study.teachers import ELEVATION
 
 
 class Paths:
@@ -73,3 +75,16 @@ class Paths:
             for run in self.study.runs(name)
             for scene in self.study.split("test", fold=run.fold)
         ]
+
+    def prompts(self) -> list[Prompts]:
+        """Return what prompts the network of every experiment."""
+        found = []
+        for name, training in self.study.trainings.items():
+            is_prompted, is_fed = training.network.prompter, training.network.depth == "fed"
+            # a loss without weight teaches nothing
+            is_taught = is_prompted and (is_fed or training.depth_weight > 0)
+            teacher = training.teacher if is_taught else None
+            facts = {"teacher": teacher, "is_elevation": teacher == ELEVATION}
+            facts |= {"is_prompted": is_prompted, "is_fed": is_taught and is_fed}
+            found.append(Prompts(experiment=name, **facts))
+        return found

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline_steps.study.config import ELEVATION, Loaded
+from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.params.base import StageParams
 
 Count = Annotated[int, Field(ge=0)]
@@ -44,20 +44,21 @@ def plan_of(study: Loaded) -> Plan:
     tested = [study.split("test", fold=run.fold) for _, run in runs]
     new = study.split("val", "predict")
     mapped = [{*new, *test} for test in tested]
-    adapted = [teacher for teacher in study.teachers() if teacher in config.adapt.teachers]
-    weights = {config.adapt.teachers.get(teacher, teacher) for teacher in study.teachers()}
+    teachers = [study.teachers[name] for name in study.teachers_used()]
+    adapted = [teacher for teacher in teachers if teacher.adapt]
+    weights = {teacher.model for teacher in teachers}
     weights |= {t.network.encoder.weights for t in study.trainings.values()}
-    once = 1 + len(scenes) + len(study.divided(scenes)) + 1 + len(weights - {None, ELEVATION})
+    once = 1 + len(scenes) + len(study.divided(scenes)) + 1 + len(weights - {None})
     once += (len(scenes) if config.synthesize else 0) + len(adapted) + len(_seen(study))
     # the rule `all` counts too
     jobs = once + len(runs) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
     jobs += 2 if any(tested) else 0
     return Plan(
         jobs=jobs,
-        fields=len(study.teachers()),
+        fields=len(teachers),
         trainings=len(runs),
         classes=len(config.classes),
-        window=max(config.predict.window, config.depth.window),
+        window=max(config.predict.window, *(teacher.depth.window for teacher in teachers), 0),
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
     )
 

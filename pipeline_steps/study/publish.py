@@ -1,10 +1,12 @@
 """Give an artifact its name only when it is whole."""
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -28,6 +30,19 @@ def publishing(*finals: Path) -> Iterator[list[Path]]:
     finally:
         for partial in partials:
             remove(partial)
+
+
+def begun(folder: Path, key: Any) -> Path:
+    """Return a folder for what is being made: empty, unless a killed run left it with this key.
+
+    ``key`` is all that what lies there depends on, as JSON.
+    """
+    file, text = folder / "key.json", json.dumps(key, sort_keys=True)
+    if not file.is_file() or file.read_text() != text:
+        remove(folder)
+        folder.mkdir(parents=True)
+        file.write_text(text)
+    return folder
 
 
 def remove(path: Path) -> None:

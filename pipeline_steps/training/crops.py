@@ -23,12 +23,14 @@ class Layers:
     """One raster's arrays: image [3, H, W] in [0, 1], and what goes with it, [H, W] each.
 
     ``labels`` is uint8 with ``ignore`` where there is none; ``target`` is float, NaN where unknown:
-    pseudo-depth in [0, 1], or elevation; None where the training has no use for it.
+    pseudo-depth in [0, 1], or elevation. One of them is None where the training has no use for it.
+    ``factor`` is how many pixels of a crop, along a side, stand for one of the raster.
     """
 
     image: Any
-    labels: Any
+    labels: Any | None
     target: Any | None = None
+    factor: float = 1.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,15 +89,16 @@ class Crops(Dataset):
         self.rasters = _held(rasters) if hold else list(rasters)
         self.crop, self.count, self.seed = crop, count, seed
         self.augmentation, self.ignore = augmentation, ignore
-        areas = np.array([np.prod(raster.size) for raster in rasters], float)
+        # in pixels of the crops: rasters of one area weigh alike, however fine they are
+        areas = np.array([np.prod(raster.size) * raster.factor**2 for raster in rasters], float)
         self._share = areas / areas.sum()
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        """Return ``image`` float32 [3, c, c] in [0, 1], ``labels`` int64 [c, c], and ``target``
-        float32 [1, c, c] with ``known`` 1 where it is, if there is one."""
+        """Return ``image`` float32 [3, c, c] in [0, 1], and of what there is ``labels`` int64
+        [c, c], ``target`` float32 [1, c, c] and ``known``, 1 where the target is."""
         rng = np.random.default_rng([self.seed, number])
         raster = self.rasters[rng.choice(len(self.rasters), p=self._share)]
         layers = self._cut(raster, rng)
@@ -104,29 +107,36 @@ class Crops(Dataset):
             layers = {key: _turned(layer, quarter, flip) for key, layer in layers.items()}
         if self.augmentation.photometric:
             layers["image"] = _recoloured(layers["image"], self.augmentation.photometric, rng)
-        layers["labels"] = layers["labels"][0].long()
+        if "labels" in layers:
+            layers["labels"] = layers["labels"][0].long()
         return layers
 
     def _cut(self, raster: Layers, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Return one crop, zoomed; a crop without a label is drawn again, a few times."""
+        """Return one crop, zoomed; one without anything to learn is drawn again, a few times."""
         low, high = np.log(self.augmentation.scale)
         for _ in range(10):
-            size = max(1, round(self.crop / np.exp(rng.uniform(low, high))))
+            zoom = np.exp(rng.uniform(low, high)) * raster.factor
+            size = max(1, round(self.crop / zoom))
             window = _anywhere(raster.size, size, rng)
-            labels = read(raster.labels, window)
-            if (labels != self.ignore).any():
+            beside = {"labels": raster.labels, "target": raster.target}
+            found = {key: read(one, window) for key, one in beside.items() if one is not None}
+            if self._teaches(found):
                 break
-        layers = {
-            "image": _tensor(padded(read(raster.image, window), size)),
-            "labels": _tensor(_filled(labels, size, self.ignore)[None]),
-        }
-        if raster.target is not None:
-            target = _tensor(_filled(read(raster.target, window), size, np.nan)[None])
+        layers = {"image": _tensor(padded(read(raster.image, window), size))}
+        if "labels" in found:
+            layers["labels"] = _tensor(_filled(found["labels"], size, self.ignore)[None])
+        if "target" in found:
+            target = _tensor(_filled(found["target"], size, np.nan)[None])
             layers["known"] = target.isfinite().float()
             layers["target"] = target.nan_to_num()
         if size == self.crop:
             return layers
         return {key: _resized(layer, self.crop, key) for key, layer in layers.items()}
+
+    def _teaches(self, found: dict[str, np.ndarray]) -> bool:
+        if "labels" in found:
+            return bool((found["labels"] != self.ignore).any())
+        return bool(np.isfinite(found["target"]).any())
 
 
 def batches(crops: Crops, size: int, workers: int, pin: bool) -> DataLoader:
@@ -148,7 +158,10 @@ def _held(rasters: Sequence[Layers]) -> list[Layers]:
     arrays = [getattr(r, key) for r in rasters for key in kept if getattr(r, key) is not None]
     if sum(array.nbytes for array in arrays) > HELD_IN_MEMORY:
         return list(rasters)
-    return [Layers(*(_in_memory(getattr(r, key)) for key in kept)) for r in rasters]
+    return [
+        dataclasses.replace(r, **{key: _in_memory(getattr(r, key)) for key in kept})
+        for r in rasters
+    ]
 
 
 def _in_memory(array: Any | None) -> Any | None:

@@ -43,12 +43,24 @@ def ssim_loss(guess: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor) -> 
 
 
 def relative_height_loss(
-    guess: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor, gradient_weight: float
+    guess: torch.Tensor,
+    truth: torch.Tensor,
+    valid: torch.Tensor,
+    absolute: float,
+    gradient: float,
 ) -> torch.Tensor:
-    """Return (1 − Pearson's r) + 2 · MSE + weight · gradient difference, over valid pixels.
+    """Return (1 − r) + MSE + ``absolute`` · MAE + ``gradient`` · slopes, over valid pixels.
 
-    All [B, 1, H, W]. The correlation, per crop, asks for relative height alone; the other two
-    keep the scale common to all crops and edges sharp. Crops without relief give no correlation.
+    All [B, 1, H, W]; ``truth`` in [0, 1] or thereabouts, ``valid`` 1 or 0.
+
+    - 1 − r, with Pearson's correlation of each crop, is the scale-and-shift-invariant term: half
+      the mean squared difference once both sides are brought to mean 0 and variance 1, where
+      MiDaS takes median and mean absolute deviation (Ranftl et al., TPAMI 2022). Crops without
+      relief give none.
+    - The errors keep one scale over all crops. The squared one leads to the mean of what may be
+      true, the absolute one to the median.
+    - Slopes are gradient matching (MiDaS' regularisation term at its finest scale): the mean
+      absolute difference between neighbours' differences, so that edges stay sharp.
     """
     guess, truth, valid = guess.float(), truth.float(), valid.float()
     count = valid.sum((1, 2, 3)).clamp(min=1)
@@ -58,8 +70,9 @@ def relative_height_loss(
     has_relief = (var_y > 1e-4).float()
     correlation = ((1 - r) * has_relief).sum() / has_relief.sum().clamp(min=1)
     difference = (guess - truth) * valid
-    error = (difference**2).sum() / count.sum()
-    return correlation + 2 * error + gradient_weight * _slopes(difference, valid)
+    squared, distance = (t.sum() / count.sum() for t in (difference**2, difference.abs()))
+    errors = squared + absolute * distance
+    return correlation + errors + gradient * _slopes(difference, valid)
 
 
 def _slopes(difference: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -31,7 +32,7 @@ def tiny_study() -> dict:
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config["synthesize"] = {"size": 96, "gsd": 2.0}
     config["adapt"] |= {"steps": 4, "batch": 2, "crop": 64}
-    config["depth"] |= {"window": 64}
+    config["depth"] |= {"window": 32}
     config["train"] |= {"steps": 4, "batch": 2, "crop": 32, "report_every": 2}
     config["predict"] |= {"window": 64}
     chosen = ("depthseg", "elevation")
@@ -70,11 +71,29 @@ def command(source: Path, study: Path, *more: str) -> list[str]:
     ]
 
 
-def snakemake(source: Path, study: Path, *more: str) -> subprocess.CompletedProcess:
-    """Run a study in its own folder; status and what was printed come back."""
+def snakemake(
+    source: Path, study: Path, *more: str, before: Sequence[str] = ()
+) -> subprocess.CompletedProcess:
+    """Run a study in its own folder; status and what was printed come back.
+
+    ``before`` is a command that runs it.
+    """
     return subprocess.run(
-        command(source, study, *more), env=environment(), capture_output=True, text=True
+        [*before, *command(source, study, *more)],
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
+
+
+def without_network() -> list[str]:
+    """Return a command that runs another where there is no network at all; [] if none can."""
+    alone = ["unshare", "--map-root-user", "--net"]
+    try:
+        is_able = subprocess.run([*alone, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        is_able = False
+    return alone if is_able else []
 
 
 def stale(source: Path, study: Path, *more: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """A town of 64-pixel scenes and a tiny teacher, carried through the stages once."""
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,26 @@ TINY = {
     "report_every": 2,
     "precision": "fp32",
 }
+
+
+@pytest.fixture(autouse=True)
+def no_network(request, monkeypatch):
+    """Refuse every connection: of all stages `fetch` alone may make one."""
+    if request.module.__name__.endswith("test_fetch"):
+        return
+
+    def refused(*_):
+        raise AssertionError("a stage other than fetch asked for the network")
+
+    connect = socket.socket.connect
+
+    def connect_here(end, address):
+        # processes of one machine speak through sockets too
+        return connect(end, address) if end.family == socket.AF_UNIX else refused()
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    monkeypatch.setattr(socket.socket, "connect_ex", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
 
 
 def model_files(folder: Path) -> list[Path]:

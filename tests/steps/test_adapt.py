@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipeline_steps import adapt, fetch, tile
 from pipeline_steps.models.teacher import load_teacher
@@ -60,6 +61,93 @@ def test_a_teachers_normalisation_outlives_its_adaptation(tmp_path, base, covere
     teacher = load_teacher(folder, 1.0)
     assert teacher.image_mean.flatten().tolist() == pytest.approx(own["image_mean"])
     assert teacher.image_std.flatten().tolist() == pytest.approx(own["image_std"])
+
+
+def test_the_manifest_tells_depth_how_to_show_scenes_to_the_teacher(tmp_path, base, covered):
+    """A teacher whose base gives depth gives it still: its network sees no sign."""
+    other = shutil.copytree(base.parent, tmp_path / "other") / "manifest.json"
+    stated = {"gives": "depth", "license": "CC-BY-NC-4.0"}
+    other.write_text(json.dumps(read_manifest(other) | stated))
+    short = PARAMS.model_copy(update={"steps": 1})
+    at_1_m = short.model_copy(update={"resample": None, "gsd": 1.0})
+
+    plain, by_gsd = (
+        read_manifest(adapted(tmp_path / name, *made) / "manifest.json")
+        for name, made in {
+            "plain": (base, covered, short),
+            "by gsd": (other, covered, at_1_m),
+        }.items()
+    )
+
+    keys = ("gives", "license", "gsd", "resample", "crop")
+    origin = read_manifest(base)
+    expected = [origin.get("gives"), origin.get("license"), None, 0.5, 32]
+    assert [plain[key] for key in keys] == expected
+    assert [by_gsd[key] for key in keys] == ["depth", "CC-BY-NC-4.0", 1.0, None, 32]
+
+
+def test_scenes_of_half_a_metre_seen_at_one_are_halved(tmp_path, base, covered):
+    short = PARAMS.model_copy(update={"steps": 2})
+    sizes = ({"gsd": 1.0, "resample": None}, {"resample": 0.5}, {"gsd": 0.5, "resample": None})
+
+    weights = [
+        digest_of(
+            adapted(tmp_path / str(n), base, covered, short.model_copy(update=size))
+            / "model.safetensors"
+        )
+        for n, size in enumerate(sizes)
+    ]
+
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_scene_without_a_georeference_has_no_metres_to_be_brought_to(tmp_path, base, town):
+    files = {}
+    for name in ("image", "elevation"):
+        files[name] = tmp_path / f"{name}.tif"
+        with opened(town / f"{name}.tif") as source:
+            write_raster(files[name], source.read(), Grid(64, 64, None, (1, 0, 0, 0, 1, 0)))
+    tile.run(**tile_arguments(tmp_path / "nowhere", "nowhere", **files))
+    in_metres = PARAMS.model_copy(update={"gsd": 1.0, "resample": None})
+
+    with pytest.raises(ValueError, match=r"nowhere/manifest\.json: raster image has no georef"):
+        adapted(tmp_path / "new", base, tmp_path / "nowhere" / "manifest.json", in_metres)
+
+
+def test_only_one_of_gsd_and_resample_can_be_stated():
+    with pytest.raises(ValueError, match=r"gsd is 1\.0 and resample 0\.5, expected one of them"):
+        adapt.Params(gsd=1.0, resample=0.5)
+
+
+def test_what_a_teacher_gives_keeps_its_range(tmp_path, base, covered):
+    """Answers of a pretrained network lie anywhere; it is not dragged elsewhere first."""
+    other = shutil.copytree(base.parent, tmp_path / "other")
+    tensors = load_file(other / "model.safetensors")
+    tensors["head.conv3.weight"] *= 100
+    tensors["head.conv3.bias"] += 40
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+
+    folder = adapted(tmp_path / "new", other / "manifest.json", covered)
+
+    scene = Scene(covered, read_manifest(covered))
+    image = torch.from_numpy(scene.array("image", 0)[:])[None] / 255
+    height = scene.array("elevation", 0)[:]
+    with torch.no_grad():
+        before, after = (load_teacher(f, 0.5).eval()(image)[0, 0].numpy() for f in (other, folder))
+    assert correlation(after, height) > max(0.3, correlation(before, height) + 0.2)
+    assert abs(after.mean() - before.mean()) < 3 * before.std()
+
+
+def test_the_absolute_error_has_no_weight_at_first(tmp_path, base, covered):
+    """With any from the start, all would be drawn to the ground, of which there is most."""
+
+    def weights(steps, weight):
+        params = PARAMS.model_copy(update={"steps": steps, "absolute_weight": weight})
+        folder = adapted(tmp_path / f"{steps} {weight}", base, covered, params)
+        return digest_of(folder / "model.safetensors")
+
+    assert weights(1, 0.0) == weights(1, 50.0)
+    assert weights(2, 0.0) != weights(2, 50.0)
 
 
 def test_the_same_seed_gives_the_same_teacher(tmp_path, base, covered):

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from pipeline_steps import report, tabulate, tile
+from pipeline_steps.presentation import depth, gain, scenes
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.store import new_array
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode, ClassLook
+from pipeline_steps.study.prompts import Prompts
 from tests.steps.conftest import stretch_file, tile_arguments
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "index.html.jinja"
@@ -42,16 +46,19 @@ class Results:
     def __init__(self, folder, looks=LOOKS):
         self.folder, self.looks = folder, looks
         self.tiles, self.depths, self.maps, self.histories, self.counts = [], [], [], [], []
-        self.splits, self.limits = [], None
+        self.splits, self.limits, self.prompts, self.qualities = [], None, [], []
 
-    def scene(self, name, *labels, image=128, dtype=np.uint8):
+    def scene(self, name, *labels, image=128, dtype=np.uint8, elevation=()):
         """Tile a scene of one raster, or of many."""
         sources = self.folder / "sources" / name
         for stem, one in zip("abc", labels, strict=False):
             written(sources / f"{stem}.tif", np.full((3, *one.shape), image), dtype)
             written(sources / "labels" / f"{stem}.tif", one)
+        for stem, one in zip("abc", elevation, strict=False):
+            written(sources / "elevation" / f"{stem}.tif", one, np.float32)
         stem = "*" if len(labels) > 1 else "a"
         files = [sources / f"{stem}.tif", sources / "labels" / f"{stem}.tif"]
+        files += [sources / "elevation" / f"{stem}.tif"] if elevation else []
         arguments = tile_arguments(self.folder / "tile" / name, name, *files)
         codes = [ClassCode(name=look.name, value=i) for i, look in enumerate(self.looks)]
         tile.run(**arguments | {"classes": codes, "params": tile.Params(ignore_labels=(99,))})
@@ -70,6 +77,21 @@ class Results:
         folder = self.folder / "depth" / teacher / scene
         new_array(folder / "depth.zarr", 0, field.shape, "float16", 0, 32)[:] = field
         self.depths.append(folder / "manifest.json")
+        return self
+
+    def quality(self, teacher, scene, spearman=None, auc_tall=None):
+        """Leave what ``depth`` measured."""
+        measured = {"spearman": spearman, "auc_tall": auc_tall, "classes": {}}
+        self.qualities.append(self.folder / "depth" / teacher / scene / "quality.json")
+        self.qualities[-1].parent.mkdir(parents=True, exist_ok=True)
+        facts = {"teacher": teacher, "scene": scene, "rasters": [measured]}
+        self.qualities[-1].write_text(json.dumps(facts))
+        return self
+
+    def prompted(self, experiment, teacher=None, **facts):
+        """Say what prompts an experiment's network: nothing, or a teacher's depth."""
+        facts = {"is_prompted": teacher is not None, "teacher": teacher} | facts
+        self.prompts.append(Prompts(experiment=experiment, **facts))
         return self
 
     def map(self, experiment, scene, *guesses, run="seed-0"):
@@ -99,20 +121,21 @@ class Results:
         tables = self.folder / "tabulate"
         findings = self.folder / "findings.json"
         findings.write_text('{"leaks": []}')
-        tabulate.run(self.counts, [], [], findings, tables, tabulate.Params())
+        tabulate.run(self.counts, self.qualities, [], findings, tables, tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(
             self.tiles,
             self.depths,
             self.maps,
             self.histories,
-            [tables / f"{name}.csv" for name in ("overall", "classes")],
+            [tables / f"{name}.csv" for name in ("overall", "classes", "depth")],
             self.splits,
             stretch_file(self.folder, self.limits),
             page,
             figures,
             template,
             self.looks,
+            self.prompts,
             report.Params(**({"dpi": 50} | params)),
         )
         return page, figures
@@ -198,7 +221,7 @@ def test_the_page_shows_the_tables_and_the_note(drawn):
     page, _ = drawn
     found = parsed(page)
 
-    assert found.tags.count("table") == 2
+    assert found.tags.count("table") == 3
     assert "summed over all test scenes" in found.text
     for word in ("deep", "bare", "roof", "miou", "overall", "classes", "harbour", "market"):
         assert word in found.text
@@ -257,7 +280,7 @@ def test_what_has_no_class_is_grey(results):
 
     _, figures = results.report()
 
-    grey = pixels(figures / "scene_town.png", report.NO_CLASS)
+    grey = pixels(figures / "scene_town.png", scenes.NO_CLASS)
     assert grey == pytest.approx(3 * pixels(figures / "scene_town.png", LOOKS[0].rgb), rel=0.1)
     assert grey > PANEL
 
@@ -405,3 +428,264 @@ def test_no_name_of_a_scene_or_an_experiment_is_taken_for_another_thing(results)
 
     assert len(list(figures.iterdir())) == 4
     assert pixels(figures / "scene_overall.png", LOOKS[0].rgb) > PANEL
+
+
+# Depth beside elevation
+
+
+def no_error(figure):
+    """Count the pixels of no error, which rounding puts below or above it."""
+    return pixels(figure, BELOW) + pixels(figure, ABOVE)
+
+
+GREY = (212, 212, 212)
+"""What has no value."""
+
+BELOW, ABOVE, TOO_LOW, TOO_TALL = matplotlib.colormaps["RdBu_r"]([127, 128, 0, 255], bytes=True)[
+    :, :3
+]
+METRES = np.where(HALVES, 12.0, 2.0)
+
+
+def test_a_test_scene_with_elevation_has_a_figure_of_its_depth(results):
+    results.scene("high", HALVES, elevation=[METRES]).map("deep", "high", HALVES)
+    results.scene("flat", HALVES).map("deep", "flat", HALVES)
+    for name in ("high", "flat"):
+        results.depth("net", name, HALVES / 2)
+
+    page, figures = results.report()
+
+    assert (figures / "depth_high.png").exists() and not (figures / "depth_flat.png").exists()
+    assert "brought to metres" in parsed(page).text
+
+
+def test_without_teachers_there_is_no_figure_of_depth(results):
+    results.scene("high", HALVES, elevation=[METRES]).map("bare", "high", HALVES)
+
+    page, figures = results.report()
+
+    names = {"scene_high.png", "learning_curves.png", "overall.png"}
+    assert {file.name for file in figures.iterdir()} == names
+    assert "brought to metres" not in parsed(page).text
+
+
+def test_depth_that_differs_from_height_by_scale_and_shift_has_no_error(results):
+    results.scene("town", HALVES, elevation=[METRES]).map("deep", "town", HALVES)
+    results.depth("net", "town", 0.25 + HALVES / 2)
+
+    _, figures = results.report()
+
+    figure = figures / "depth_town.png"
+    assert no_error(figure) > 2 * PANEL
+    assert pixels(figure, TOO_LOW) + pixels(figure, TOO_TALL) < PANEL / 5
+    # elevation is shown between its extremes, and relative depth between 0 and 1
+    assert min(pixels(figure, LOW), pixels(figure, HIGH)) > PANEL
+
+
+@pytest.mark.parametrize(("patch", "wrong", "colour"), [(0, 1, TOO_TALL), (32, 0, TOO_LOW)])
+def test_red_is_too_tall_and_blue_too_low(results, patch, wrong, colour):
+    field = HALVES.copy()
+    field[:32, patch : patch + 16] = wrong  # an eighth of the scene
+    results.scene("town", HALVES, elevation=[METRES]).map("deep", "town", HALVES)
+    results.depth("net", "town", field)
+
+    _, figures = results.report()
+
+    red, blue = (pixels(figures / "depth_town.png", each) for each in (TOO_TALL, TOO_LOW))
+    right, other = (red, blue) if colour is TOO_TALL else (blue, red)
+    assert right > PANEL / 5 + other
+
+
+def test_where_depth_or_elevation_is_unknown_is_grey(results):
+    holes, gaps = METRES.copy(), HALVES / 2
+    holes[:16], gaps[48:] = np.nan, np.nan
+    results.scene("town", HALVES, elevation=[holes]).map("deep", "town", HALVES)
+    results.depth("net", "town", gaps)
+
+    _, figures = results.report()
+
+    # a quarter of depth, a quarter of elevation, and half of their difference
+    grey = pixels(figures / "depth_town.png", GREY)
+    assert grey == pytest.approx(2 * no_error(figures / "depth_town.png"), rel=0.1)
+    assert grey > PANEL
+
+
+def test_every_teacher_has_a_row_and_a_folder_is_shown_by_its_first_image(results):
+    labels, tall = [HALVES, HALVES[:48]], [METRES, np.full((48, 64), 3.0)]
+    results.scene("many", *labels, elevation=tall).map("deep", "many", *labels)
+    results.depth("net", "many", HALVES / 2)
+    one = results.report()[1] / "depth_many.png"
+    with Image.open(one) as picture:
+        height, error = picture.height, no_error(one)
+
+    results.depth("other", "many", HALVES / 4)
+    _, figures = results.report()
+
+    with Image.open(figures / "depth_many.png") as picture:
+        assert picture.height > 1.6 * height
+    assert no_error(figures / "depth_many.png") == pytest.approx(2 * error, rel=0.1)
+    assert error > 2 * PANEL
+
+
+def test_a_scene_without_relief_or_height_breaks_no_figure(results):
+    nothing = np.full((64, 64), np.nan)
+    for name, elevation in (("town", METRES), ("plain", METRES * 0), ("unknown", nothing)):
+        results.scene(name, HALVES, elevation=[elevation]).map("deep", name, HALVES)
+        results.depth("blind", name, nothing).depth("constant", name, HALVES * 0 + 0.5)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, figures = results.report()
+
+    assert len(list(figures.glob("depth_*.png"))) == 3
+
+
+def test_the_error_is_that_of_the_best_line_and_unknown_where_either_is():
+    rng = np.random.default_rng(0)
+    guess, truth = rng.uniform(size=(9, 9)).astype(np.float32), rng.uniform(0, 9, (9, 9))
+    guess[0, 0], truth[1, 1] = np.nan, np.nan
+
+    error = depth.error_in_metres(guess, truth)
+
+    known = np.isfinite(error)
+    assert known.sum() == 79 and not known[0, 0] and not known[1, 1]
+    residual = np.linalg.lstsq(np.c_[guess[known], np.ones(79)], truth[known], rcond=None)[1]
+    assert (error[known] ** 2).sum() == pytest.approx(residual[0])
+    flat = depth.error_in_metres(np.full((9, 9), 0.5, np.float32), truth)
+    assert flat[0, 0] == pytest.approx(np.nanmean(truth) - truth[0, 0])
+
+
+# The teacher's quality and the gain
+
+OVERALL = pd.DataFrame(
+    {
+        "experiment": ["bare", "deep", "fed", "plain"],
+        "miou": [0.5, 0.6, 0.8, 0.1],
+        "miou_sd": [0.03, 0.04, float("nan"), 0.0],
+    }
+)
+QUALITY = pd.DataFrame(
+    {
+        "teacher": ["net", "net", "net", "elevation", "blind"],
+        "spearman": [0.2, 0.4, float("nan"), 1.0, float("nan")],
+        "auc_tall": [0.7, float("nan"), float("nan"), 1.0, float("nan")],
+    }
+)
+BARE, PLAIN = (Prompts(experiment=name, is_prompted=False) for name in ("bare", "plain"))
+DEEP = Prompts(experiment="deep", is_prompted=True, teacher="net")
+FED = Prompts(
+    experiment="fed", is_prompted=True, teacher="elevation", is_elevation=True, is_fed=True
+)
+
+
+def test_the_gain_is_over_the_first_experiment_without_depth_prompts():
+    rows = gain.gains(OVERALL, QUALITY, [DEEP, BARE, PLAIN, FED]).to_dict("records")
+
+    deep, fed = rows
+    assert (deep["experiment"], deep["baseline"]) == ("deep", "bare")
+    assert deep["gain"] == pytest.approx(0.1)
+    assert deep["sd"] == pytest.approx(0.05)  # the root of 0.03² + 0.04²
+    assert deep["spearman"] == pytest.approx(0.3) and deep["auc_tall"] == pytest.approx(0.7)
+    assert (fed["experiment"], fed["spearman"], fed["is_fed"]) == ("fed", 1, True)
+    assert fed["gain"] == pytest.approx(0.3) and np.isnan(fed["sd"])
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [DEEP, FED],
+        [BARE, PLAIN],
+        [BARE, DEEP.model_copy(update={"teacher": "blind"})],
+        [BARE, DEEP.model_copy(update={"teacher": None})],
+        [],
+    ],
+    ids=["all prompted", "none prompted", "no elevation", "no depth loss", "none"],
+)
+def test_without_a_baseline_a_teacher_or_elevation_nothing_is_gained(prompts):
+    assert len(gain.gains(OVERALL, QUALITY, prompts)) == 0
+
+
+def test_label_feed_and_elevation_are_told_apart():
+    figure = gain.gain_figure(gain.gains(OVERALL, QUALITY, [BARE, DEEP, FED]))
+
+    for axis in figure.axes:
+        marks = {line.get_marker(): line for line in axis.lines if line.get_marker() in ("o", "s")}
+        label, fed = marks["o"], marks["s"]
+        assert label.get_ydata() == pytest.approx([0.1]) and fed.get_ydata() == pytest.approx([0.3])
+        assert label.get_color() != fed.get_color()
+        assert label.get_markerfacecolor() == label.get_color()
+        assert fed.get_markerfacecolor() == "white"
+        assert {text.get_text() for text in axis.texts} == {"deep", "fed"}
+    assert "gain in mIoU over bare" in figure.axes[0].get_ylabel()
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["label in training", "fed to the network", "hollow: a scene's own elevation"]
+
+
+def test_a_line_leads_from_teacher_to_teacher_by_quality():
+    names = ["best", "worst", "good", "good too"]
+    overall = pd.DataFrame(
+        {"experiment": ["bare", *names], "miou": [0.5, 0.9, 0.6, 0.7, 0.8], "miou_sd": 0.0}
+    )
+    quality = pd.DataFrame(
+        {"teacher": ["c", "a", "b"], "spearman": [0.9, 0.1, 0.5], "auc_tall": [0.9, 0.6, 0.7]}
+    )
+    prompts = [
+        Prompts(experiment=name, is_prompted=True, teacher=teacher)
+        for name, teacher in zip(names, "cabb", strict=True)
+    ]
+
+    figure = gain.gain_figure(gain.gains(overall, quality, [BARE, *prompts]))
+
+    for axis, x in zip(figure.axes, ([0.1, 0.5, 0.9], [0.6, 0.7, 0.9]), strict=True):
+        (line,) = (line for line in axis.lines if len(line.get_xdata()) == 3)
+        assert line.get_xdata() == pytest.approx(x)
+        # the two that share a teacher meet in the middle
+        assert line.get_ydata() == pytest.approx([0.1, 0.25, 0.4])
+
+
+def test_the_names_of_marks_lie_beside_one_another():
+    names = [f"experiment-{n}" for n in range(8)]
+    overall = pd.DataFrame(
+        {"experiment": ["bare", *names], "miou": [0.5, *np.linspace(0.6, 0.605, 8)], "miou_sd": 0.1}
+    )
+    prompts = [Prompts(experiment=n, is_prompted=True, teacher="net") for n in names]
+
+    figure = gain.gain_figure(gain.gains(overall, QUALITY, [BARE, *prompts]))
+
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        boxes = [Text.get_window_extent(text) for text in axis.texts]
+        assert len(boxes) == 8
+        assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # with itself
+
+
+def prompted_town(results):
+    results.scene("town", HALVES, elevation=[METRES]).depth("net", "town", HALVES / 2)
+    results.map("deep", "town", HALVES).map("bare", "town", HALVES)
+    return results.prompted("deep", "net").prompted("bare")
+
+
+def test_a_study_with_and_without_depth_prompts_shows_what_the_teacher_is_worth(results):
+    page, figures = prompted_town(results).quality("net", "town", 0.7, 0.8).report()
+
+    expected = {f"{name}.png" for name in ("scene_town", "depth_town")}
+    of_all = {"learning_curves.png", "overall.png", "teacher_quality.png"}
+    assert {file.name for file in figures.iterdir()} == expected | of_all
+    assert "how well the teacher knows the height" in parsed(page).text
+    teal = tuple(bytes.fromhex(gain.KINDS[False][2][1:]))
+    assert pixels(figures / "teacher_quality.png", teal) > 0
+
+
+def test_without_known_quality_there_is_no_figure_of_it(results):
+    _, figures = prompted_town(results).quality("net", "town").report()
+
+    assert (figures / "depth_town.png").exists()
+    assert not (figures / "teacher_quality.png").exists()
+
+
+def test_the_page_says_each_note_once(results):
+    page, _ = prompted_town(results).quality("net", "town", 0.7, 0.8).report()
+
+    text = parsed(page).text
+    assert text.count("summed over all test scenes") == 1
+    assert text.count("least error that any scale and shift gives") == 1

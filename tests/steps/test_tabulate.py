@@ -11,7 +11,7 @@ from sklearn import metrics
 
 from pipeline_steps import tabulate
 
-TABLES = ("overall", "classes", "scenes", "strata", "depth")
+TABLES = ("overall", "classes", "scenes", "strata", "depth", "depth_classes")
 OVERALL = ["experiment", "seeds", "miou", "miou_sd", "kappa", "kappa_sd", "oa", "oa_sd"]
 NAMES = ["roof", "road"]
 EMPTY = [[0, 0], [0, 0]]
@@ -278,22 +278,107 @@ def test_a_stratum_without_pixels_is_shown_as_nothing(tmp_path):
     assert "nan" not in (tables / "strata.md").read_text(encoding="utf-8").lower()
 
 
+MEASURES = (
+    *("windows", "window_px", "disagreement_before", "disagreement"),
+    *("seam_unblended", "seam", "low", "high"),
+    *("spearman", "auc_tall", "delta1", "aligned_mae_m", "constant_mae_m"),
+    *("aligned_rmse_m", "constant_rmse_m", "least_mae_m", "median_mae_m"),
+)
+
+
+def quality(folder, teacher, scene, *rasters):
+    """Write what ``depth`` says of a scene: each raster's measures, and those of its classes."""
+    file = folder / f"{teacher}-{scene}.json"
+    rasters = [{"name": f"{n}", "classes": {}} | one for n, one in enumerate(rasters)]
+    file.write_text(json.dumps({"teacher": teacher, "scene": scene, "rasters": rasters}))
+    return file
+
+
+def of_class(pixels, height, rho, mae, rmse):
+    names = ("pixels", "mean_height_m", "spearman", "aligned_mae_m", "aligned_rmse_m")
+    return dict(zip(names, (pixels, height, rho, mae, rmse), strict=True))
+
+
 def test_depth_is_a_mean_over_the_rasters_that_have_a_measure(tmp_path):
-    measures = ("seam", "disagreement", "spearman", "aligned_mae_m", "constant_mae_m", "auc_tall")
-    rasters = [dict.fromkeys(measures, 1.0), dict.fromkeys(measures, 0.5) | {"spearman": None}]
-    blind = [dict.fromkeys(measures) | {"seam": 2.0}]
-    files = []
-    for scene, found in (("town", rasters), ("new", blind)):
-        files.append(tmp_path / f"{scene}.json")
-        files[-1].write_text(json.dumps({"teacher": "net", "scene": scene, "rasters": found}))
+    rasters = [dict.fromkeys(MEASURES, 1.0), dict.fromkeys(MEASURES, 0.5) | {"spearman": None}]
+    blind = dict.fromkeys(MEASURES) | {"seam": 2.0}
+    files = [
+        quality(tmp_path, "net", "town", *rasters),
+        quality(tmp_path, "net", "new", blind),
+    ]
 
     tables = made(tmp_path, [counted(tmp_path, "deep", 0, "a", GOOD)], files)
 
     town, new = read(tables, "depth")
-    assert list(town) == ["teacher", "scene", *measures]
-    assert (town["teacher"], town["scene"]) == ("net", "town")
-    assert (float(town["seam"]), float(town["spearman"])) == (0.75, 1)
+    assert list(town) == ["teacher", "scene", "rasters", *MEASURES]
+    assert (town["teacher"], town["scene"], town["rasters"]) == ("net", "town", "2")
+    assert float(town.pop("spearman")) == 1
+    assert {float(town[measure]) for measure in MEASURES if measure in town} == {0.75}
     assert (float(new["seam"]), new["spearman"], new["auc_tall"]) == (2, "", "")
+
+
+def test_elevation_as_the_teacher_has_no_windows(tmp_path, two_seeds):
+    measures = {name: 1.0 for name in MEASURES if "window" not in name and "disagree" not in name}
+
+    tables = made(tmp_path, two_seeds, [quality(tmp_path, "elevation", "town", measures)])
+
+    row = one(read(tables, "depth"))
+    assert [name for name in MEASURES if not row[name]] == [
+        *("windows", "window_px", "disagreement_before", "disagreement")
+    ]
+
+
+def test_readers_are_spared_columns_of_depth_that_the_csv_file_keeps(tmp_path, two_seeds):
+    tables = made(
+        tmp_path, two_seeds, [quality(tmp_path, "net", "town", dict.fromkeys(MEASURES, 0.5))]
+    )
+
+    for kind in ("md", "html", "tex"):
+        text = (tables / f"depth.{kind}").read_text(encoding="utf-8").replace("\\_", "_")
+        shown = text.partition("\n\n")[0] if kind == "md" else text
+        assert "spearman" in shown and "aligned_rmse_m" in shown and "delta1" in shown
+        assert "window_px" not in shown and "disagreement_before" not in shown
+    assert {"window_px", "disagreement_before"} <= read(tables, "depth")[0].keys()
+
+
+def test_classes_are_weighted_by_their_pixels_over_all_scenes_of_a_teacher(tmp_path, two_seeds):
+    small = {"classes": {"road": of_class(100, 0.0, None, 0.5, 0.5)}}
+    both = {
+        "roof": of_class(300, 6.0, 0.2, 2.0, 3.0),
+        "road": of_class(300, 1.0, 0.6, 1.5, 2.5),
+    }
+    large = {"classes": {"roof": of_class(100, 10.0, 0.6, 4.0, 5.0)}}
+    files = [
+        quality(tmp_path, "net", "town", small, {"classes": both}),
+        quality(tmp_path, "net", "new", large),
+        quality(tmp_path, "other", "new", large),
+    ]
+
+    rows = read(made(tmp_path, two_seeds, files), "depth_classes")
+
+    assert [(row["teacher"], row["class"], row["pixels"]) for row in rows] == [
+        ("net", "roof", "400"),
+        ("net", "road", "400"),
+        ("other", "roof", "100"),
+    ]
+    roof, road, _ = ({name: float(x) for name, x in list(row.items())[2:]} for row in rows)
+    expected = of_class(400, 7.0, 0.3, 2.5, math.sqrt((3 * 9 + 25) / 4))
+    assert roof == pytest.approx(expected)
+    # the ρ of a class that is flat in one raster is that of the others
+    assert road == pytest.approx(of_class(400, 0.75, 0.6, 1.25, math.sqrt((0.25 + 3 * 6.25) / 4)))
+
+
+def test_tables_of_depth_have_notes_of_their_own(tmp_path, two_seeds):
+    tables = made(tmp_path, two_seeds)
+
+    notes = {
+        name: (tables / f"{name}.md").read_text(encoding="utf-8").rpartition("\n\n")[2]
+        for name in ("overall", "depth", "depth_classes")
+    }
+    assert "scale and shift of least squares" in notes["depth"]
+    assert "least error that any scale and shift gives" in notes["depth"]
+    assert "weighted by its pixels" in notes["depth_classes"]
+    assert len(set(notes.values())) == 3
 
 
 def test_a_study_without_depth_has_an_empty_table_of_depth(tmp_path, two_seeds):

@@ -41,11 +41,19 @@ CHOSEN = {
     "synthesize": {},
     "fetch": {
         "models": {
-            "net": {"source": "owner/net", "sha256": {"weights": "a" * 64}, "license": "MIT"},
+            "net": {
+                "source": "owner/net",
+                "file": "net.pth",
+                "checkpoint": "dinov2",
+                "gives": "depth",
+                "sha256": {"weights": "a" * 64},
+                "license": "MIT",
+            },
             "bones": {"architecture": {"size": 1}},
         }
     },
-    "adapt": {"teachers": {"local": "net"}},
+    "adapt": {"teachers": {"local": "net"}, "scenes": ["north"], "gsd": 0.5},
+    "depth": {"teachers": {"local": {}}, "gsd": 0.5},
     "tile": {
         "nodata": 0,
         "rgb": [1, 2, 3],
@@ -72,6 +80,8 @@ BY_COLOUR = {
     "tile": {"ignore_labels": [[1, 2, 3]]},
     "stretch": {"limits": [[0, 900]]},
     "split": {"folds": 4},
+    "adapt": {"resample": 0.5},
+    "depth": {"resample": 0.5},
 }
 """What cannot stand beside that."""
 
@@ -461,7 +471,7 @@ def test_the_overridden_value_is_checked_and_not_the_base_it_replaces(at):
 def test_an_experiment_without_prompter_needs_no_teacher(at):
     config = with_(SMALL | {"train": {}}, "experiments.one.train.network.prompter", False)
 
-    assert loaded(at, config).teachers() == []
+    assert loaded(at, config).teachers_used() == []
 
 
 # The scene table
@@ -540,15 +550,15 @@ def test_an_adapted_teacher_needs_one_training_scene_with_elevation(at):
 
     text = refused_table(config, at)
 
-    assert text == ": no training scene has elevation, expected one for own"
+    assert text == ": no training scene has elevation, expected one for teacher 'own'"
     table(at, BARE_TRAIN, ROWS[0])
-    assert loaded(at, config).teachers() == ["own"]
+    assert loaded(at, config).teachers_used() == ["own"]
 
 
 def test_an_adapted_teacher_that_nobody_uses_needs_nothing(at):
     table(at, BARE_TRAIN)
 
-    assert loaded(at, with_(SMALL, "adapt.teachers", {"own": "net"})).teachers() == ["net"]
+    assert loaded(at, with_(SMALL, "adapt.teachers", {"own": "net"})).teachers_used() == ["net"]
 
 
 def test_the_table_lies_beside_the_study_file_and_its_paths_too(at):
@@ -680,7 +690,7 @@ def test_teachers_are_those_that_a_prompter_uses_each_once(at):
 
     found = loaded(at, SMALL | {"experiments": {n: {"train": t} for n, t in trains.items()}})
 
-    assert found.teachers() == ["elevation", "net"]
+    assert found.teachers_used() == ["elevation", "net"]
 
 
 FOLDS = tuple(f"{name}\t{name}.tif\tl.tif\t\tfolds" for name in "abe")
@@ -800,7 +810,7 @@ def test_dubai_loads_alone_and_with_pretrained_weights(at, more):
     assert found.split("train") and found.split("test")
     if more:
         assert found.trainings["depthseg"].network.encoder.weights == "dinov2-small"
-        assert found.teachers() == ["depth-anything-v2-small"]
+        assert found.teachers_used() == ["depth-anything-v2-small"]
         # what makes the encoder tiny would not fit the weights
         assert found.trainings["depthseg"].network.encoder.arguments is None
 

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -113,6 +114,30 @@ def test_image_labels_and_target_stay_together_under_zoom(scale):
         assert steps.item() == pytest.approx(1 / scale, rel=0.03)
 
 
+@pytest.mark.parametrize("factor", [0.4, 0.5, 2.0])
+def test_a_raster_is_brought_to_the_crops_resolution_by_its_factor(factor):
+    raster = dataclasses.replace(ramp(), factor=factor)
+    brought = crops([raster], augmentation=Augmentation(turns=True))
+
+    for item in (brought[i] for i in range(4)):
+        assert item["image"].shape == (3, CROP, CROP)
+        inner = slice(2, -2)
+        y, x = (item["image"][:2, inner, inner] * 255).double()
+        steps = torch.stack([y.diff(dim=0).mean(), y.diff(dim=1).mean()]).abs().max()
+        assert steps.item() == pytest.approx(1 / factor, rel=0.01)
+        target = item["target"][0, inner, inner].double()
+        torch.testing.assert_close(target, y + x / 1000, atol=0.01, rtol=0)
+
+
+def test_rasters_of_other_factors_keep_them_held_in_memory_or_not(monkeypatch):
+    rasters = [dataclasses.replace(ramp(), factor=factor) for factor in (0.5, 2.0)]
+    held = [crops(rasters)[i] for i in range(6)]
+    monkeypatch.setattr(crops_module, "HELD_IN_MEMORY", 0)
+    read_each_time = crops(rasters)
+
+    assert all(same(held[i], read_each_time[i]) for i in range(6))
+
+
 def test_photometric_changes_the_image_alone():
     plain = crops(augmentation=Augmentation(turns=True))
     recoloured = crops(augmentation=Augmentation(turns=True, photometric=0.5))
@@ -181,6 +206,15 @@ def test_a_raster_without_any_label_still_gives_crops():
     assert (crops([layers])[0]["labels"] == IGNORE).all()
 
 
+def test_where_only_heights_are_learnt_crops_without_any_are_drawn_again():
+    layers = dataclasses.replace(ramp(), labels=None)
+    layers.target[40:] = layers.target[:, 40:] = np.nan
+    known = crops([layers], augmentation=Augmentation(), count=60)
+
+    assert known[0].keys() == {"image", "target", "known"}
+    assert np.mean([known[i]["known"].any() for i in range(60)]) > 0.9
+
+
 def test_rasters_are_drawn_by_their_area():
     large, small = ramp(96, 96), ramp(48, 48)
     large.labels[:], small.labels[:] = 0, 1
@@ -189,6 +223,17 @@ def test_rasters_are_drawn_by_their_area():
     share = np.mean([both[i]["labels"][0, 0].item() for i in range(300)])
 
     assert share == pytest.approx(0.2, abs=0.07)
+
+
+def test_rasters_of_one_area_are_drawn_alike_however_fine_they_are():
+    fine, coarse = ramp(96, 96), ramp(48, 48)
+    fine.labels[:], coarse.labels[:] = 0, 1
+    fine, coarse = (dataclasses.replace(r, factor=f) for r, f in ((fine, 1.0), (coarse, 2.0)))
+    both = crops([fine, coarse], augmentation=Augmentation(), count=300)
+
+    share = np.mean([both[i]["labels"][0, 0].item() for i in range(300)])
+
+    assert share == pytest.approx(0.5, abs=0.08)
 
 
 def test_batches_come_in_order_and_the_last_one_is_what_is_left():

@@ -127,22 +127,22 @@ def test_segmentation_loss_without_labels_is_0_and_has_a_gradient():
     assert (logits.grad == 0).all()
 
 
-def height_loss(guess, truth, valid=None, weight=1.0):
+def height_loss(guess, truth, valid=None, absolute=0.0, gradient=0.0):
     valid = torch.ones_like(truth) if valid is None else valid
-    return relative_height_loss(guess, truth, valid, weight)
+    return relative_height_loss(guess, truth, valid, absolute, gradient)
 
 
 def test_equal_heights_have_no_loss():
     (truth,) = maps(2, 1, 24, 24, count=1)
 
-    assert height_loss(truth, truth).item() == pytest.approx(0, abs=1e-5)
+    assert height_loss(truth, truth, absolute=1, gradient=1).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_another_scale_and_shift_leave_the_correlation_alone():
     guess, truth = maps(2, 1, 24, 24)
 
     def correlation(guess):
-        return height_loss(guess, truth, weight=0) - 2 * ((guess - truth) ** 2).mean()
+        return height_loss(guess, truth) - ((guess - truth) ** 2).mean()
 
     torch.testing.assert_close(correlation(guess * 0.7 + 0.2), correlation(guess))
     assert correlation(guess) > 0.02
@@ -152,21 +152,21 @@ def test_relief_upside_down_loses_twice_as_much_as_none():
     (truth,) = maps(1, 1, 24, 24, count=1)
     level = truth.mean()
 
-    upside_down = height_loss(2 * level - truth, truth, weight=0)
-    flat = height_loss(torch.full_like(truth, level), truth, weight=0)
+    upside_down = height_loss(2 * level - truth, truth)
+    flat = height_loss(torch.full_like(truth, level), truth)
 
     error = ((truth - level) ** 2).mean()
-    assert upside_down.item() == pytest.approx(2 + 2 * 4 * error.item(), abs=1e-4)
-    assert flat.item() == pytest.approx(1 + 2 * error.item(), abs=1e-4)
+    assert upside_down.item() == pytest.approx(2 + 4 * error.item(), abs=1e-4)
+    assert flat.item() == pytest.approx(1 + error.item(), abs=1e-4)
 
 
 def test_crops_without_relief_give_no_correlation():
     flat = torch.full((1, 1, 24, 24), 0.4)
     (guess,) = maps(1, 1, 24, 24, count=1)
 
-    found = height_loss(guess, flat, weight=0)
+    found = height_loss(guess, flat)
 
-    assert found.item() == pytest.approx(2 * ((guess - flat) ** 2).mean().item(), abs=1e-6)
+    assert found.item() == pytest.approx(((guess - flat) ** 2).mean().item(), abs=1e-6)
 
 
 def test_a_shift_has_no_slope_and_a_ramp_has_one():
@@ -174,10 +174,41 @@ def test_a_shift_has_no_slope_and_a_ramp_has_one():
     ramp = 0.1 * torch.arange(8.0).expand(1, 1, 8, 8)
 
     def slope(guess):
-        return height_loss(guess, truth, weight=1) - height_loss(guess, truth, weight=0)
+        return height_loss(guess, truth, gradient=1) - height_loss(guess, truth)
 
     assert slope(truth + 0.3).item() == pytest.approx(0, abs=1e-7)
     assert slope(ramp).item() == pytest.approx(0.1 / 2, abs=1e-6)
+
+
+def test_a_blurred_edge_costs_more_than_a_sharp_one_with_as_much_error():
+    truth = torch.zeros(1, 1, 24, 24)
+    truth[..., 12:] = 1
+    blurred = functional.avg_pool2d(functional.pad(truth, (4, 4, 0, 0), "replicate"), (1, 9), 1)
+    # no pixel of this one but those next to the edge has a wrong slope
+    sharp = torch.where(truth > 0, truth, (blurred - truth).abs().mean() * 2)
+
+    def terms(guess):
+        plain = height_loss(guess, truth)
+        return [height_loss(guess, truth, **{key: 1}) - plain for key in ("absolute", "gradient")]
+
+    (error, slopes), (error_of_sharp, slopes_of_sharp) = terms(blurred), terms(sharp)
+    torch.testing.assert_close(error, error_of_sharp)
+    assert slopes > 5 * slopes_of_sharp
+
+
+def test_the_absolute_error_is_the_mean_over_known_pixels_and_least_at_the_median():
+    truth = torch.zeros(1, 1, 8, 8)
+    truth[..., :3] = 1
+    truth[..., 0, :] = 9
+    valid = torch.ones_like(truth)
+    valid[..., 0, :] = 0
+
+    def absolute(level):
+        guess = torch.full_like(truth, level)
+        return height_loss(guess, truth, valid, absolute=1) - height_loss(guess, truth, valid)
+
+    assert absolute(0.0).item() == pytest.approx(3 / 8)
+    assert absolute(0.0) < absolute(0.05) < absolute(3 / 8)
 
 
 def test_the_edge_of_a_hole_is_no_slope():
@@ -185,7 +216,7 @@ def test_the_edge_of_a_hole_is_no_slope():
     valid = torch.ones_like(truth)
     valid[0, :, 5:9, 3:20] = 0
 
-    with_slope, without = (height_loss(truth + 0.3, truth, valid, weight) for weight in (1, 0))
+    with_slope, without = (height_loss(truth + 0.3, truth, valid, 0.0, g) for g in (1, 0))
 
     torch.testing.assert_close(with_slope, without)
 
@@ -197,5 +228,8 @@ def test_heights_of_invalid_pixels_do_not_count():
 
     changed = torch.where(valid > 0, guess, 9.0)
 
-    torch.testing.assert_close(height_loss(changed, truth, valid), height_loss(guess, truth, valid))
-    assert height_loss(guess, truth, torch.zeros_like(valid)) == 0
+    terms = {"absolute": 1.0, "gradient": 1.0}
+    torch.testing.assert_close(
+        height_loss(changed, truth, valid, **terms), height_loss(guess, truth, valid, **terms)
+    )
+    assert height_loss(guess, truth, torch.zeros_like(valid), **terms) == 0

@@ -1,14 +1,21 @@
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.store import (
     Scene,
+    in_rows,
+    known,
     new_array,
     open_array,
     read,
+    rows_of,
     shard_size,
     tiled,
     written,
@@ -138,6 +145,101 @@ def test_a_block_that_cannot_be_written_is_an_error(tmp_path, good):
     with pytest.raises(ValueError, match="shape"), written(array) as write:
         for number, block in enumerate(some[: good + 1]):
             write(block, np.ones((3, 3) if number == good else (128, 128), np.uint8))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 300), st.integers(1, 40), st.lists(st.integers(0, 150), max_size=9))
+def test_rows_in_pieces_of_any_height_become_the_array(height, width, cuts):
+    values = np.random.default_rng([height, width]).normal(size=(height, width)).astype("f2")
+    pieces = np.split(values, sorted(min(cut, height) for cut in cuts))
+
+    with tempfile.TemporaryDirectory() as folder:
+        array = new_array(Path(folder) / "a", 0, values.shape, "float16", np.nan, 16)
+        with in_rows(array) as write:
+            for piece in pieces:
+                write(piece)
+
+        np.testing.assert_array_equal(open_array(Path(folder) / "a", 0)[:], values)
+
+
+def test_rows_are_written_in_whole_shards_each_once(tmp_path, monkeypatch):
+    """A shard that is written in parts is read and packed again for every part."""
+    array = new_array(tmp_path / "a", 0, (300, 200), "float32", np.nan, 16)
+    written_rows = []
+    original = type(array).__setitem__
+
+    def spying(self, selection, value):
+        written_rows.append((selection[-2].start, selection[-2].stop))
+        original(self, selection, value)
+
+    monkeypatch.setattr(type(array), "__setitem__", spying)
+    with in_rows(array) as write:
+        for _ in range(100):
+            write(np.ones((3, 200), np.float32))
+
+    assert written_rows == [(0, 128), (128, 256), (256, 300)]
+
+
+@pytest.mark.parametrize(("given_rows", "says"), [(20, 20), (129, 129), (131, 131), (300, 300)])
+def test_more_or_fewer_rows_than_the_array_has_are_an_error(tmp_path, given_rows, says):
+    array = new_array(tmp_path / "a", 0, (130, 8), "float32", np.nan, 16)
+
+    with (
+        pytest.raises(ValueError, match=f"rows end at {says}, expected 130"),
+        in_rows(array) as write,
+    ):
+        write(np.ones((given_rows, 8), np.float32))
+
+
+@pytest.mark.parametrize("rows", [50, 128, 256])
+def test_an_error_between_rows_comes_out_as_itself_and_leaves_no_thread(tmp_path, rows):
+    array = new_array(tmp_path / "a", 0, (300, 8), "float32", np.nan, 16)
+    before = threading.active_count()
+
+    with pytest.raises(KeyError, match="a reader"), in_rows(array) as write:
+        write(np.ones((rows, 8), np.float32))
+        raise KeyError("a reader")
+
+    assert threading.active_count() == before
+
+
+def test_rows_that_cannot_be_written_are_an_error(tmp_path):
+    array = new_array(tmp_path / "a", 0, (300, 8), "float32", np.nan, 16)
+
+    with pytest.raises(ValueError, match=r"shape|broadcast"), in_rows(array) as write:
+        write(np.ones((300, 5), np.float32))
+
+
+def test_an_array_is_read_from_top_to_bottom_a_shard_at_a_time(tmp_path):
+    values = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
+    write(tmp_path / "a", 0, values)
+
+    rows = list(rows_of(open_array(tmp_path / "a", 0)))
+
+    assert [len(part) for part in rows] == [128, 128, 44]
+    np.testing.assert_array_equal(np.concatenate(rows), values)
+
+
+def test_rows_are_unknown_where_they_are_not_valid():
+    values = np.arange(35, dtype=np.float32).reshape(7, 5)
+    valid = (values % 3 > 0).astype(np.uint8)
+
+    found = list(known([values[:3], values[3:4], values[4:]], valid))
+
+    assert [top for top, _ in found] == [0, 3, 4]
+    expected = np.where(valid, values, np.nan)
+    rows = np.concatenate([band for _, band in found])
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, expected)
+
+
+def test_rows_are_known_where_all_is_valid():
+    values = np.ones((4, 5), np.float32)
+
+    ((top, band), (below, _)) = known([values[:3], values[3:]], None)
+
+    assert (top, below) == (0, 3)
+    np.testing.assert_array_equal(band, values[:3])
 
 
 RASTER = {"name": "a", "height": 4, "width": 6, "crs": None, "transform": [1, 0, 5, 0, -1, 9]}

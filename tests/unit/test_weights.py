@@ -1,7 +1,8 @@
 import pytest
 
 from pipeline_steps.inspection.findings import Findings
-from pipeline_steps.inspection.weights import KNOWN, is_restricted, licence_of, look_at_models
+from pipeline_steps.inspection.weights import look_at_models
+from pipeline_steps.study.licences import KNOWN, is_restricted, licence_of
 from pipeline_steps.study.params.fetch import Model
 from pipeline_steps.study.params.fetch import Params as Models
 
@@ -34,6 +35,10 @@ def folder_of(path, *names):
         ("depth-anything/Depth-Anything-V2-Small-hf", "Apache-2.0"),
         ("depth-anything/Depth-Anything-V2-Large-hf", "CC-BY-NC-4.0"),
         ("timm/vit_small_patch14_dinov2.lvd142m", "Apache-2.0"),
+        ("LiheYoung/depth_anything_vits14", "Apache-2.0"),
+        ("/data/depth_anything_v2_vitl.pth", "CC-BY-NC-4.0"),
+        ("weights/dinov2_vitg14_reg4_pretrain.pth", "Apache-2.0"),
+        ("weights/dinov2_mine.pth", "unknown"),
         ("someone/else", "unknown"),
         (None, "none needed: drawn at random"),
     ],
@@ -51,6 +56,12 @@ def test_the_longest_beginning_counts(monkeypatch):
 
 def test_what_a_study_states_counts_more_than_what_is_known():
     assert licence_of("depth-anything/Depth-Anything-V2-Large-hf", "MIT") == "MIT"
+
+
+def test_what_is_known_counts_more_than_a_card_and_a_card_more_than_nothing():
+    assert licence_of("facebook/dinov2-base", None, "other") == "Apache-2.0"
+    assert licence_of("someone/else", None, "cc-by-nc-4.0") == "cc-by-nc-4.0"
+    assert licence_of("someone/else", "MIT", "cc-by-nc-4.0") == "MIT"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +96,7 @@ def test_a_model_that_is_not_fetched_is_a_warning_with_its_command(look):
     assert (row["state"], row["licence"]) == ("to fetch", "Apache-2.0")
     assert said["warning"] == [
         "fetch.models.mine: facebook/dinov2-base is not fetched yet; where there is internet:"
-        " snakemake results/fetch/mine/manifest.json"
+        " snakemake --cores 1 results/fetch/mine/manifest.json"
     ]
     assert said["error"] == []
 
@@ -106,6 +117,57 @@ def test_a_fetched_model_is_said_to_be_here(look, tmp_path):
     row, _ = look(source="facebook/dinov2-base")
 
     assert row["state"] == "here"
+
+
+def test_a_licence_that_fetching_found_on_the_card_is_known(look, tmp_path):
+    (tmp_path / "results/fetch/mine").mkdir(parents=True)
+    (tmp_path / "results/fetch/mine/manifest.json").write_text('{"license": "cc-by-nc-4.0"}')
+
+    row, said = look(source="someone/else")
+    assert row["licence"] == "cc-by-nc-4.0"
+    assert said["warning"] == ["fetch.models.mine: cc-by-nc-4.0: not for commercial use"]
+
+    row, said = look(source="someone/else", license="MIT")
+    assert row["licence"] == "MIT" and not any(said.values())
+
+
+def test_a_file_is_here(look, tmp_path):
+    (tmp_path / "depth_anything_v2_vits.pth").write_bytes(b"")
+
+    row, said = look(source=str(tmp_path / "depth_anything_v2_vits.pth"))
+
+    assert (row["state"], row["licence"]) == ("here", "Apache-2.0")
+    assert said == {
+        "error": [],
+        "warning": [],
+        "note": ["fetch.models.mine: no sha256 stated, nothing is compared"],
+    }
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "weights/gone.pth", "gone"])
+def test_a_source_that_is_neither_here_nor_an_id_is_an_error(look, source):
+    row, said = look(source=source)
+
+    assert row["state"] == "missing"
+    assert said["error"] == [
+        f"{source}: is neither here nor an id on the hub, expected one for fetch.models.mine"
+    ]
+
+
+def test_weights_of_another_name_are_looked_for_in_a_folder(look, tmp_path):
+    folder = folder_of(tmp_path / "model", "depth_anything_v2_vits.pth")
+
+    assert look(source=str(folder), file="depth_anything_v2_vits.pth")[1]["error"] == []
+    assert look(source=str(folder), file="other.pth")[1]["error"] == [
+        f"{folder}: has no other.pth, expected one for fetch.models.mine"
+    ]
+
+
+@pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.safetensors.index.json"])
+def test_weights_that_are_converted_are_weights(look, tmp_path, weights):
+    folder = folder_of(tmp_path / "model", "config.json", weights)
+
+    assert look(source=str(folder))[1]["error"] == []
 
 
 def test_a_folder_with_its_files_is_here(look, tmp_path):

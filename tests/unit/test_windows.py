@@ -1,8 +1,23 @@
+import itertools
+import threading
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_steps.rasters.windows import Window, blend, blocks, grid, hann, padded, starts
+from pipeline_steps.rasters.windows import (
+    Window,
+    ahead,
+    blend,
+    blocks,
+    cuts,
+    grid,
+    hann,
+    lines,
+    padded,
+    starts,
+)
 
 LENGTHS, SIZES = st.integers(1, 60), st.integers(2, 24)
 OVERLAPS = st.floats(0, 0.9)
@@ -173,3 +188,130 @@ def test_blend_begins_to_yield_before_it_has_asked_for_everything():
     next(blend(800, 8, 1, 8, 0.5, 1, network))
 
     assert len(asked) == 1
+
+
+def nearest(begins, size, length):
+    """Return which window's middle is nearest to each pixel's, the later one if two are."""
+    away = [[abs(p + 0.5 - begin - size / 2) for begin in begins] for p in range(length)]
+    return np.array([max(i for i, d in enumerate(row) if d == min(row)) for row in away])
+
+
+@given(LENGTHS, SIZES, OVERLAPS)
+def test_cuts_lie_where_the_nearest_window_changes(length, size, overlap):
+    begins = starts(length, size, overlap)
+
+    changes = np.flatnonzero(np.diff(nearest(begins, size, length))) + 1
+
+    assert cuts(begins, size) == changes.tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(LENGTHS, LENGTHS, SIZES, OVERLAPS, st.integers(1, 5))
+def test_without_weighting_a_pixel_is_what_the_nearest_window_says(
+    height, width, size, overlap, batch
+):
+    rows, columns = (starts(length, size, overlap) for length in (height, width))
+    number = {place: k for k, place in enumerate(itertools.product(rows, columns))}
+
+    def network(windows):
+        own = [number[window.y, window.x] for window in windows]
+        return np.array(own, np.float32)[:, None, None, None] * np.ones((1, size, size))
+
+    bands = blend(height, width, 1, size, overlap, batch, network, weighting="none")
+    found = np.concatenate([band[0] for _, band in bands])
+
+    down, right = nearest(rows, size, height), nearest(columns, size, width)
+    np.testing.assert_array_equal(found, down[:, None] * len(columns) + right)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(2, 8), st.floats(0, 0.8))
+def test_without_weighting_every_pixel_belongs_to_exactly_one_window(height, width, size, overlap):
+    every = list(itertools.chain.from_iterable(grid(height, width, size, overlap)))
+    count = len(every)
+
+    def network(windows):
+        marks = np.eye(count, dtype=np.float32)[[every.index(window) for window in windows]]
+        return marks[:, :, None, None] * np.ones((size, size), np.float32)
+
+    bands = blend(height, width, count, size, overlap, 8, network, weighting="none")
+    shares = np.concatenate([band for _, band in bands], axis=1)
+
+    assert set(np.unique(shares)) <= {0, 1}
+    assert (shares.sum(axis=0) == 1).all()
+
+
+def test_seams_of_a_blend_are_sought_at_the_edges_of_its_windows_and_of_none_at_the_cuts():
+    begins = [0, 6, 12, 13]
+
+    assert lines(begins, 8, "hann") == [0, 6, 8, 12, 13, 14, 20, 21]
+    assert lines(begins, 8, "none") == [7, 13, 16]
+
+
+def test_one_window_has_no_cut():
+    assert cuts([0], 8) == [] and lines([0], 8, "none") == []
+
+
+@given(st.lists(st.integers()), st.integers(1, 5))
+def test_ahead_keeps_the_order(items, count):
+    assert list(ahead(iter(items), count)) == items
+
+
+def test_ahead_makes_the_next_ready_before_it_is_asked_for():
+    made = []
+    second = threading.Event()
+
+    def items():
+        for number in range(9):
+            made.append(number)
+            if number == 1:
+                second.set()
+            yield number
+
+    source = ahead(items(), 2)
+
+    assert next(source) == 0
+    assert second.wait(5)
+    source.close()
+
+
+def test_ahead_never_is_further_ahead_than_was_asked():
+    made = []
+
+    def items():
+        for number in range(50):
+            made.append(number)
+            yield number
+
+    for number in ahead(items(), 3):
+        assert len(made) <= number + 1 + 3
+
+
+def test_ahead_passes_on_what_goes_wrong_after_all_that_went_well():
+    def items():
+        yield from "ab"
+        raise OSError("the disk is gone")
+
+    seen, before = [], threading.active_count()
+    with pytest.raises(OSError, match="the disk is gone"):
+        for item in ahead(items()):
+            seen.append(item)
+
+    assert seen == ["a", "b"]
+    assert threading.active_count() == before
+
+
+def test_ahead_stops_when_its_consumer_stops():
+    made, before = [], threading.active_count()
+
+    def items():
+        for number in itertools.count():
+            made.append(number)
+            yield number
+
+    for number in ahead(items(), 2):
+        if number == 3:
+            break
+
+    assert len(made) <= 4 + 2
+    assert threading.active_count() == before

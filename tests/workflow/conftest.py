@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.studies import TINY_ROWS, copied, snakemake, tiny_study, write_study
+from tests.data.studies import (
+    TINY_ROWS,
+    copied,
+    snakemake,
+    tiny_study,
+    without_network,
+    write_study,
+)
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +21,8 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, source) -> Path:
-    """The folder of the tiny study, run once to its end."""
+    """The folder of the tiny study, run once to its end, where it can be without any network."""
     study = write_study(tmp_path_factory.mktemp("tiny study"), tiny_study(), TINY_ROWS)
-    done = snakemake(source, study)
+    done = snakemake(source, study, before=without_network())
     assert done.returncode == 0, done.stderr
     return study.parent

@@ -1,10 +1,10 @@
 rule adapt:
     input:
         base=base_of,
-        tiles=tiles(taught_scenes()),
-        splits=splits(taught_scenes()),
+        tiles=lambda wildcards: tiles(taught(wildcards)),
+        splits=lambda wildcards: splits(taught(wildcards)),
         stretch="results/stretch/stretch.json",
-        stores=tile_stores(taught_scenes(), "image", "elevation"),
+        stores=lambda wildcards: tile_stores(taught(wildcards), "image", "elevation"),
     output:
         config="results/adapt/{teacher}/config.json",
         weights="results/adapt/{teacher}/model.safetensors",
@@ -22,7 +22,7 @@ rule adapt:
         mem_mb=grown(16000),
         runtime=grown(720),
     params:
-        step=as_json(study.config.adapt.model_copy(update={"teachers": {}})),
+        step=lambda wildcards: as_json(study.teachers[wildcards.teacher].adapt),
         code=fingerprint("pipeline_steps.adapt"),
     shell:
         "python -m pipeline_steps.adapt --base {input.base:q} --tiles {input.tiles:q}"

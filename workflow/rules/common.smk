@@ -9,13 +9,15 @@ STARTED = time.time()
 
 sys.path.insert(0, workflow.basedir)
 
-from pipeline_steps.study.config import ELEVATION, load
+from pipeline_steps.study.config import load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
 from pipeline_steps.study.paths import Paths
 from pipeline_steps.study.plan import plan_of
 from pipeline_steps.study.runs import Run
+from pipeline_steps.study.teachers import ELEVATION
 
 try:
     study = load(config, [str(file) for file in workflow.configfiles])
@@ -28,7 +30,8 @@ paths = Paths(study)
 def exported(**values):
     """The beginning of every command: what depends on where a study lies, and so on no result."""
     pairs = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
-    return f"export {' '.join(pairs)}; ".replace("{", "{{").replace("}", "}}")
+    # a prefix of one's own takes the place of Snakemake's strict mode
+    return f"set -euo pipefail; export {' '.join(pairs)}; ".replace("{", "{{").replace("}", "}}")
 
 
 # Only `fetch` may use the internet, and says so itself.
@@ -53,7 +56,7 @@ def one_of(names):
 wildcard_constraints:
     scene=one_of(study.scenes),
     experiment=one_of(study.trainings),
-    teacher=one_of([ELEVATION, *study.config.adapt.teachers, *study.config.fetch.models]),
+    teacher=one_of(study.teachers),
     model=one_of(study.config.fetch.models),
     run=r"seed-\d+(-fold-\d+)?",
 
@@ -111,9 +114,9 @@ def tile_stores(scenes, *names):
     return ancient(expand("results/tile/{scene}/{name}.zarr", scene=scenes, name=names))
 
 
-def taught_scenes():
-    """The training scenes that have elevation; never a test scene."""
-    return [name for name in study.split("train") if study.scenes[name].elevation]
+def taught(wildcards):
+    """The scenes that a teacher learns from."""
+    return study.taught(wildcards.teacher)
 
 
 def depths(teacher, scenes):
@@ -124,13 +127,12 @@ def teacher_of(wildcards):
     """The manifest of a fetched or adapted teacher; elevation needs none."""
     if wildcards.teacher == ELEVATION:
         return []
-    stage = "adapt" if wildcards.teacher in study.config.adapt.teachers else "fetch"
+    stage = "adapt" if study.teachers[wildcards.teacher].adapt else "fetch"
     return f"results/{stage}/{wildcards.teacher}/manifest.json"
 
 
 def base_of(wildcards):
-    model = study.config.adapt.teachers[wildcards.teacher]
-    return f"results/fetch/{model}/manifest.json"
+    return f"results/fetch/{study.teachers[wildcards.teacher].model}/manifest.json"
 
 
 def depths_of(scenes):
@@ -156,11 +158,13 @@ def fed_to(wildcards):
 
 
 def local_files_of_model(wildcards):
-    """The files of a model that lies in a folder, so that exchanging them is seen."""
-    folder = study.config.fetch.models[wildcards.model].source or ""
-    return (
-        [f"{folder}/{name}" for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
-    )
+    """The files of a model that lies here, so that exchanging them is seen."""
+    source = study.config.fetch.models[wildcards.model].source or ""
+    if os.path.isdir(source):
+        files = [f"{source}/{name}" for name in sorted(os.listdir(source))]
+        return [file for file in files if os.path.isfile(file)]
+    beside = [os.path.join(os.path.dirname(source), name) for name in (CONFIG, PREPROCESSOR)]
+    return [file for file in (source, *beside) if os.path.isfile(source) and os.path.isfile(file)]
 
 
 onsuccess:

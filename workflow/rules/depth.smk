@@ -21,7 +21,7 @@ rule depth:
         mem_mb=grown(8000),
         runtime=grown(240),
     params:
-        step=params_for("depth"),
+        step=lambda wildcards: as_json(study.teachers[wildcards.teacher].depth),
         code=fingerprint("pipeline_steps.depth"),
         teacher=lambda wildcards, input: (["--teacher", input.teacher] if input.teacher else []),
     shell:

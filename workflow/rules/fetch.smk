@@ -1,11 +1,12 @@
 rule fetch:
     input:
         files=local_files_of_model,
+    # `update`: what is there stays where the hub is out of reach, and is not downloaded again.
     output:
-        config="results/fetch/{model}/config.json",
-        weights="results/fetch/{model}/model.safetensors",
-        preprocessor="results/fetch/{model}/preprocessor_config.json",
-        manifest="results/fetch/{model}/manifest.json",
+        config=update("results/fetch/{model}/config.json"),
+        weights=update("results/fetch/{model}/model.safetensors"),
+        preprocessor=update("results/fetch/{model}/preprocessor_config.json"),
+        manifest=update("results/fetch/{model}/manifest.json"),
     log:
         "logs/fetch/{model}.log",
     benchmark:
@@ -14,6 +15,7 @@ rule fetch:
     conda:
         "../../envs/steps.yaml"
     params:
+        # A licence that is stated changes no weights; `check` looks at it.
         step=lambda wildcards: as_json(
             study.config.fetch.models[wildcards.model].model_copy(update={"license": None})
         ),
@@ -21,4 +23,6 @@ rule fetch:
     shell:
         "HF_HUB_OFFLINE=0 python -m pipeline_steps.fetch --model {wildcards.model:q}"
         " --config {output.config:q} --weights {output.weights:q}"
-        " --preprocessor {output.preprocessor:q} --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " --preprocessor {output.preprocessor:q} --manifest {output.manifest:q} --params {params.step:q}"
+        " 2> {log:q} && (grep 'not for commercial use' {log:q} >&2 || true)"
+        " || (tail -n 1 {log:q} >&2; false)"

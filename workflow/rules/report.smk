@@ -1,8 +1,8 @@
 rule report:
     input:
         tiles=tiles(study.split("test")),
-        stores=tile_stores(study.split("test"), "image", "labels"),
-        depths=depths(study.teachers(), study.split("test")),
+        stores=tile_stores(study.split("test"), "image", "labels", "elevation"),
+        depths=depths(study.teachers_used(), study.split("test")),
         maps=paths.first_maps(),
         splits=splits(study.split("test")),
         stretch="results/stretch/stretch.json",
@@ -28,9 +28,11 @@ rule report:
         step=params_for("report"),
         code=fingerprint("pipeline_steps.report"),
         looks=LOOKS,
+        prompts=as_json(paths.prompts()),
     shell:
         "python -m pipeline_steps.report --tiles {input.tiles:q} --depths {input.depths:q}"
         " --maps {input.maps:q} --histories {input.histories:q} --tables {input.tables:q}"
         " --splits {input.splits:q} --stretch {input.stretch:q}"
-        " --page {output.page:q} --figures {output.figures:q} --looks {params.looks:q}"
+        " --page {output.page:q} --figures {output.figures:q}"
+        " --looks {params.looks:q} --prompts {params.prompts:q}"
         " --template {input.template:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,4 +1,4 @@
-TABLES = ("overall", "classes", "scenes", "strata", "depth")
+TABLES = ("overall", "classes", "scenes", "strata", "depth", "depth_classes")
 
 
 rule tabulate:
@@ -6,7 +6,7 @@ rule tabulate:
         counts=paths.counts(),
         qualities=[
             f"results/depth/{teacher}/{scene}/quality.json"
-            for teacher in study.teachers()
+            for teacher in study.teachers_used()
             for scene in study.split("test")
         ],
         splits=splits(study.split("test")),

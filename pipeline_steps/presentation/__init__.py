@@ -1,0 +1,1 @@
+"""How findings are shown: as tables to read and as figures to look at. No torch."""

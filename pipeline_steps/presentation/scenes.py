@@ -1,0 +1,106 @@
+"""A test scene's figure: image, labels, pseudo-depth and every map side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from pipeline_steps.rasters import raster
+from pipeline_steps.rasters.store import Limits, Scene, open_array
+from pipeline_steps.rasters.windows import Window
+from pipeline_steps.study.classes import ClassLook
+
+NO_CLASS = (238, 238, 238)
+NO_VALUE = "#d4d4d4"
+MOST_COLUMNS = 6
+
+BAND = 64
+"""Sampled rows that are read at a time."""
+
+
+def scene_figure(
+    scene: Scene,
+    limits: Limits | None,
+    depths: Sequence[Path],
+    maps: Sequence[Path],
+    looks: Sequence[ClassLook],
+    panel_px: int,
+) -> Figure:
+    """Return the figure of a scene: of a folder, its first raster.
+
+    ``depths`` are manifests of the scene's pseudo-depth, ``maps`` its class maps.
+    """
+    step = step_of(scene, panel_px)
+    panels: list[tuple[str, np.ndarray]] = [
+        ("image", picture_of(scene, limits, step)),
+        ("labels", _coloured(np.asarray(scene.array("labels", 0)[::step, ::step]), looks)),
+    ]
+    for path in depths:
+        panels.append((f"pseudo-depth\n{path.parent.parent.name}", depth_of(path, step)))
+    for path in maps:
+        file = path / f"{scene.rasters[0]}.tif" if scene.is_folder else path
+        panels.append((f"prediction\n{path.parents[2].name}", _sampled(file, step, looks)))
+    rows = -(-len(panels) // MOST_COLUMNS)
+    columns = -(-len(panels) // rows)
+    figure = Figure(figsize=(3 * columns, 3.3 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, (title, picture) in zip(axes, panels, strict=False):
+        axis.imshow(picture, cmap=colours("magma"), vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+    figure.suptitle(scene.name, fontsize=11, parse_math=False)
+    _add_legend(figure, looks, 3 * columns)
+    return figure
+
+
+def step_of(scene: Scene, panel_px: int) -> int:
+    """Return how many pixels of the scene's first raster become one of a panel."""
+    grid = scene.grid(0)
+    return max(1, -(-max(grid.height, grid.width) // panel_px))
+
+
+def picture_of(scene: Scene, limits: Limits | None, step: int) -> np.ndarray:
+    """Return every ``step``-th pixel of the image, [H, W, 3]."""
+    return np.moveaxis(scene.picture(0, limits)[..., ::step, ::step], 0, -1)
+
+
+def depth_of(manifest: Path, step: int) -> np.ndarray:
+    """Return every ``step``-th pixel of pseudo-depth, float32 [H, W], NaN where there is none."""
+    return np.asarray(open_array(manifest.parent / "depth.zarr", 0)[::step, ::step], np.float32)
+
+
+def colours(name: str) -> Colormap:
+    """Return one of matplotlib's colour maps that shows NaN as light grey."""
+    return matplotlib.colormaps[name].with_extremes(bad=NO_VALUE)
+
+
+def _add_legend(figure: Figure, looks: Sequence[ClassLook], inches: float) -> None:
+    patches = [Patch(color=look.color, label=look.name) for look in looks]
+    # about nine letters to the inch, beside a patch as wide as six
+    entries = int(inches * 9 / (6 + max(len(look.name) for look in looks)))
+    place = {"loc": "outside lower center", "ncols": max(1, entries), "frameon": False}
+    legend = figure.legend(handles=patches, **place)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _sampled(file: Path, step: int, looks: Sequence[ClassLook]) -> np.ndarray:
+    """Return every ``step``-th pixel, the same ones that are taken of the labels."""
+    with raster.opened(file) as source:
+        height, width, band = source.height, source.width, BAND * step
+        sampled = [
+            raster.read(source, Window(y, 0, min(band, height - y), width), 1)[::step, ::step]
+            for y in range(0, height, band)
+        ]
+    return _coloured(np.concatenate(sampled), looks)
+
+
+def _coloured(indices: np.ndarray, looks: Sequence[ClassLook]) -> np.ndarray:
+    table = np.full((256, 3), NO_CLASS, np.uint8)
+    table[: len(looks)] = [look.rgb for look in looks]
+    return table[indices]

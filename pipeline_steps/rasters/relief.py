@@ -1,0 +1,56 @@
+"""Raw relative depth made height above ground in [0, 1]: one look learns how, a second does it."""
+
+import numpy as np
+
+from pipeline_steps.rasters.ground import Ground
+
+SAMPLE = 2_000_000
+"""Pixels, evenly spread, from which percentiles are taken."""
+
+FLAT = 1e-6
+"""A raster whose percentiles are no further apart has no relief."""
+
+
+class Relief:
+    """A raw field [H, W], shown from top to bottom, NaN where it is unknown.
+
+    Once it is settled, ``sample`` is every ``step``-th row and column of it without its
+    ground, and ``low`` and ``high`` are the ``percentiles`` thereof that become 0 and 1.
+    """
+
+    def __init__(
+        self, height: int, width: int, ground: Ground, percentiles: tuple[float, float]
+    ) -> None:
+        self.height, self.width = height, width
+        self.step = int(np.ceil(np.sqrt(height * width / SAMPLE)))
+        self.ground, self.percentiles = ground, percentiles
+        self.low = self.high = 0.0
+        self._top, self._sampled = 0, []
+
+    def look(self, rows: np.ndarray) -> None:
+        """Take the next rows float32 [rows, W] into account."""
+        self.ground.look(self._top, rows)
+        self._sampled.append(rows[-self._top % self.step :: self.step, :: self.step].copy())
+        self._top += len(rows)
+
+    def settle(self) -> None:
+        """Decide on ground and percentiles, when all rows were shown."""
+        sample = np.concatenate(self._sampled)
+        y, x = np.ogrid[0 : self.height : self.step, 0 : self.width : self.step]
+        known = np.isfinite(sample)
+        places = [place[known] for place in np.broadcast_arrays(y, x)]
+        self.ground.settle(*places, sample[known])
+        self.sample = sample - self.ground.at(y, x)
+        if known.any():
+            self.low, self.high = map(float, np.percentile(self.sample[known], self.percentiles))
+
+    @property
+    def is_flat(self) -> bool:
+        """Return whether nothing rises above anything."""
+        return self.high - self.low <= FLAT
+
+    def normalised(self, top: int, rows: np.ndarray) -> np.ndarray:
+        """Return rows that begin at row ``top`` as float16 in [0, 1], NaN where unknown."""
+        y, x = np.ogrid[top : top + len(rows), 0 : self.width]
+        above = rows - np.float32(self.ground.at(y, x)) - np.float32(self.low)
+        return (above / np.float32(self.high - self.low)).clip(0, 1).astype(np.float16)

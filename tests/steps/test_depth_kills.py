@@ -1,0 +1,123 @@
+"""A depth stage that is killed goes on where it was, and gives the same bytes."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from pipeline_steps import depth, fetch, synthesize, tile
+from pipeline_steps.study.manifest import digest_of
+from tests.steps.conftest import TEACHER, model_files, stretch_file, tile_arguments
+
+KILLS = 50
+NAMES = ("depth.zarr", "quality.json", "manifest.json")
+
+
+def work(teacher, scene, stretch, folder):
+    params = depth.Params(window=64, batch=2, precision="fp32")
+    depth.run(teacher, scene, stretch, *(folder / name for name in NAMES), params)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kills")
+    files = [folder / name for name in ("image.tif", "labels.tif", "elevation.tif")]
+    synthesize.run("a", *files, synthesize.Params(size=288))
+    tile.run(**tile_arguments(folder / "scene", "a", files[0], elevation=files[2]))
+    teacher = model_files(folder / "teacher")
+    fetch.run("tiny", *teacher, TEACHER)
+    return teacher[-1], folder / "scene" / "manifest.json", stretch_file(folder)
+
+
+@pytest.fixture
+def started():
+    """Start the stage in a process that has its imports already, so that kills meet work."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline_steps.depth", "pipeline_steps.models.runner"])
+
+    def start(*arguments):
+        process = context.Process(target=work, args=arguments)
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(
+    tmp_path, inputs, started
+):
+    whole, disturbed = tmp_path / "whole" / "town" / "a", tmp_path / "disturbed" / "town" / "a"
+    started(*inputs, whole).join()
+    begin = time.monotonic()
+    started(*inputs, tmp_path / "timed" / "town" / "a").join()
+    length = time.monotonic() - begin
+    expected = {name: digest_of(whole / name) for name in NAMES}
+    rng, kills, finished, carried = random.Random(0), 0, 0, 0
+
+    while kills < KILLS or not finished:
+        process = started(*inputs, disturbed)
+        process.join(rng.uniform(0.05, 1) * length)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+            ledger = disturbed / "work.partial" / "0.windows"
+            carried += ledger.is_file() and ledger.stat().st_size > 0
+            continue
+        assert process.exitcode == 0
+        assert {name: digest_of(disturbed / name) for name in NAMES} == expected
+        assert not list(disturbed.rglob("*.partial"))
+        finished += 1
+        shutil.rmtree(disturbed)
+
+    assert carried > KILLS / 5
+
+
+def test_what_a_killed_run_has_said_is_not_asked_for_again(tmp_path, inputs, monkeypatch):
+    teacher, scene, stretch = inputs
+    asked = []
+
+    def says(_, resample):
+        def running(pixels):
+            asked.append(len(pixels))
+            if len(asked) == 5:
+                raise KeyboardInterrupt
+            return lambda: pixels.mean(axis=1)
+
+        return running
+
+    monkeypatch.setattr(depth._Maker, "_start", says)
+    folder = tmp_path / "town" / "a"
+    with pytest.raises(KeyboardInterrupt):
+        work(teacher, scene, stretch, folder)
+    work(teacher, scene, stretch, folder)
+    interrupted = len(asked)
+    first = digest_of(folder / "depth.zarr")
+    asked[:] = [0] * 10
+    shutil.rmtree(folder)
+    work(teacher, scene, stretch, folder)
+
+    # the batch that failed, and the one before it that was not yet written, are asked for twice
+    assert interrupted <= len(asked) - 10 + 2
+    assert digest_of(folder / "depth.zarr") == first
+
+
+@pytest.mark.parametrize("change", [{"batch": 3}, {"overlap": 0.5}, {"blend": "none"}])
+def test_what_was_begun_otherwise_is_begun_anew(tmp_path, inputs, change):
+    teacher, scene, stretch = inputs
+    begun, fresh = (tmp_path / name / "town" / "a" for name in ("begun", "fresh"))
+    (begun / "work.partial").mkdir(parents=True)
+    (begun / "work.partial" / "key.json").write_text("{}")
+    np.zeros(9999, np.uint8).tofile(begun / "work.partial" / "0.windows")
+    params = depth.Params(**{"window": 64, "batch": 2, "precision": "fp32"} | change)
+
+    for folder in (begun, fresh):
+        depth.run(teacher, scene, stretch, *(folder / name for name in NAMES), params)
+
+    assert digest_of(begun / "depth.zarr") == digest_of(fresh / "depth.zarr")
