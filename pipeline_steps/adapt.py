@@ -15,7 +15,7 @@ from torch import nn
 
 from pipeline_steps.models.device import autocast, make_repeatable, pick_device
 from pipeline_steps.models.teacher import Teacher, load_teacher, save_teacher
-from pipeline_steps.rasters.place import gsd_m
+from pipeline_steps.rasters.place import factor_to
 from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
@@ -106,15 +106,8 @@ def _rasters(scenes: list[Scene], limits: Limits | None, params: Params) -> list
 
 def _factor(scene: Scene, index: int, params: Params) -> float:
     """Return the teacher's pixels for one of the scene, along a side."""
-    if params.gsd is None:
-        return params.resample or 1.0
-    own = gsd_m(scene.grid(index))
-    if own is None:
-        raise ValueError(
-            f"{scene.folder / 'manifest.json'}: raster {scene.rasters[index]} has no georeference,"
-            f" expected one since adapt.gsd is {params.gsd}, or adapt.resample"
-        )
-    return own / params.gsd
+    what = f"{scene.folder / 'manifest.json'}: raster {scene.rasters[index]}"
+    return factor_to(params.gsd, params.resample, scene.grid(index), what)
 
 
 def _teacher(folder: Path, gives: str | None, device: torch.device) -> Teacher:

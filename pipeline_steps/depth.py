@@ -86,6 +86,7 @@ class _Maker:
     ) -> None:
         self.scene, self.limits, self.work, self.params = scene, limits, work, params
         self.teacher, self.facts = teacher, read_manifest(teacher) if teacher else {}
+        self.aligns = self.facts.get("step") != "adapt" if params.align is None else params.align
         # a raster of another ground sampling distance has windows of another size
         self._running = functools.cache(self._start)
 
@@ -108,13 +109,13 @@ class _Maker:
         params = self.params
         size = round(params.window / self._resample(index))
         picture, valid = self.scene.picture(index, self.limits), self._valid(index)
-        file, anchor = self.work / f"{index}.windows", params.align and params.anchor
+        file, anchor = self.work / f"{index}.windows", self.aligns and params.anchor
         with Ledger(file, size) as ledger:
             field = Field(picture, valid, size, params.overlap, ledger, anchor)
             if not field.is_complete:
                 show = functools.partial(track, what=self.scene.rasters[index], unit="batches")
                 field.listen(self._running(params.window / size), params.batch, show)
-            before, after = field.align() if params.align else (field.disagreement(),) * 2
+            before, after = field.align() if self.aligns else (field.disagreement(),) * 2
             hard = Seam(*field.lines("none"))
             for top, band in known(field.rows("none"), valid):
                 hard.look(top, band)

@@ -31,7 +31,7 @@ def tiny_study() -> dict:
     """Return the demo's config, with two experiments of a few steps on scenes of 96 pixels."""
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config["synthesize"] = {"size": 96, "gsd": 2.0}
-    config["adapt"] |= {"steps": 4, "batch": 2, "crop": 64}
+    config["adapt"] |= {"steps": 4, "batch": 2, "crop": 32}
     config["depth"] |= {"window": 32}
     config["train"] |= {"steps": 4, "batch": 2, "crop": 32, "report_every": 2}
     config["predict"] |= {"window": 64}

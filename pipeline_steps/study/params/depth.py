@@ -33,8 +33,9 @@ class Params(StageParams):
     """Average what the teacher says of a window flipped and turned in all eight ways: eight times
     the work, and no side is "nearer" than the other."""
 
-    align: bool = True
-    """Fit every window's scale and shift to its neighbours before blending."""
+    align: bool | None = None
+    """Fit every window's scale and shift to its neighbours before blending. By default unless the
+    teacher was adapted: its windows have learned one scale, and a fit would but add noise."""
 
     anchor: bool = True
     """Let one coarse look at the whole scene keep the alignment from drifting."""
