@@ -81,7 +81,6 @@ def run(
         license=origin.get("license"),
         gsd=params.gsd,
         resample=params.resample,
-        crop=params.crop,
         tall_m=tall,
         loss=float(history["loss"].iloc[-1]),
     )
@@ -181,7 +180,7 @@ def _tall(rasters: list[Layers], scenes: list[Scene]) -> float:
         step = max(1, int(np.sqrt(np.prod(one.target.shape) / 1e6)))
         sample = one.target[::step, ::step]
         samples.append(sample[np.isfinite(sample)])
-    heights = np.concatenate(samples)
+    heights = np.concatenate([np.empty(0, np.float32), *samples])
     standing = heights[heights > 0.5]
     if not standing.size:
         names = ", ".join(scene.name for scene in scenes) or "no scene"

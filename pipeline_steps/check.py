@@ -53,7 +53,7 @@ def run(
         looks.append(Look(scene, classes, tile, params, found))
         looks[-1].look()
     _compare(looks, tile, plan, found)
-    leaks = look_for_leaks(looks, tile.bands, split, params, found)
+    leaks = look_for_leaks(looks, plan.taught, tile.bands, split, params, found)
     shares = _class_shares(looks, classes, split, found)
     cost = _cost(looks, tile, plan)
     tables = {
@@ -132,15 +132,15 @@ def _class_shares(
 def _cost(looks: list[Look], tile: Tile, plan: Plan) -> dict[str, Any]:
     """Return the jobs of a run from nothing, its disk at most, and the memory of its largest."""
     images = [(look.scene, image) for look in looks for image in look.images.values()]
-    tiled = pixels = 0
+    tiled = pixels = largest = 0
     for scene, image in images:
         area = image.grid.height * image.grid.width
         depth = len(tile.bands) * np.dtype(image.dtype).itemsize + 1
         tiled += area * (depth + bool(scene.labels) + 4 * bool(scene.elevation))
-        pixels += area
+        pixels, largest = pixels + area, max(largest, area)
     return {
         "jobs": plan.jobs,
-        "disk_gb": round(disk_gb(plan, tiled, pixels), 3),
+        "disk_gb": round(disk_gb(plan, tiled, pixels, largest), 3),
         "memory_gb": round(memory_gb(plan, (i.grid.width for _, i in images)), 2),
     }
 

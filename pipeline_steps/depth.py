@@ -3,9 +3,9 @@
 import functools
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from pipeline_steps.metrics.depth import Seam, height_quality
 from pipeline_steps.rasters.ground import Ground
 from pipeline_steps.rasters.ledger import Ledger
-from pipeline_steps.rasters.place import factor_to, gsd_m
+from pipeline_steps.rasters.place import factor_to, gsd_m, window_of
 from pipeline_steps.rasters.relief import Relief
 from pipeline_steps.rasters.seamless import Field, Running
 from pipeline_steps.rasters.store import Scene, in_rows, known, new_array, rows_of
@@ -23,7 +23,7 @@ from pipeline_steps.study.fingerprint import fingerprint
 from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.depth import Params
 from pipeline_steps.study.progress import track
-from pipeline_steps.study.publish import begun, remove
+from pipeline_steps.study.publish import begun, release, remove
 
 log = logging.getLogger(__name__)
 
@@ -45,37 +45,44 @@ def run(
 ) -> None:
     """Write pseudo-depth float16 in [0, 1] to ``store``, NaN where there is none, and its quality.
 
-    ``teacher`` is the manifest of a fetched or adapted model; without one the scene's own
-    elevation is the teacher. A raster without any relief becomes all NaN, and is said to be so.
-    What a killed run has finished lies beside ``store`` and is not done again.
+    ``teacher`` is the manifest of a fetched or adapted model; without one the scene's elevation
+    is. A raster without any relief becomes all NaN. What a killed run has done is not done again.
     """
     scene, name = Scene(tile, read_manifest(tile)), store.parent.parent.name
     sources = {"tile": tile, "stretch": stretch} | ({"teacher": teacher} if teacher else {})
     digests = {source: digest_of(path) for source, path in sources.items()}
-    key = [fingerprint("pipeline_steps.depth"), digests, params.model_dump(mode="json")]
+    how = _runner().arithmetic(params.precision, params.backend) if teacher else None
+    key = [fingerprint("pipeline_steps.depth"), digests, params.model_dump(mode="json"), how]
     work = begun(store.with_name("work.partial"), key)
-    maker = _Maker(scene, read_manifest(stretch)["limits"], teacher, work, params)
     try:
+        maker = _Maker(scene, read_manifest(stretch)["limits"], teacher, work, params)
         rasters = [maker.raster(index) for index in range(len(scene.rasters))]
     except ValueError:
-        # what was asked for cannot be: nothing to go on with
-        remove(work)
+        if not any(work.glob("[0-9]*.json")):
+            remove(work)
         raise
-    remove(store)
-    os.replace(work / "depth.zarr", store)
     found = {"teacher": name, "scene": scene.name, "rasters": rasters}
-    write_text(quality, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_text(work / quality.name, json.dumps(found, indent=1, allow_nan=False) + "\n")
     write_manifest(
-        manifest,
+        work / manifest.name,
         "pipeline_steps.depth",
         params=params,
         made_from=sources,
-        made={"depth": store, "quality": quality},
+        made={"depth": work / "depth.zarr", "quality": work / quality.name},
         scene=scene.name,
         teacher=name,
+        arithmetic=how,
     )
-    remove(work)
+    # digests of a large store take a while: only now does it leave what can be gone on with
+    release(work, store, quality, manifest)
     log.info("%s: %s", scene.name, store)
+
+
+def _runner() -> ModuleType:
+    # elevation as the teacher needs no torch, which takes seconds to import
+    from pipeline_steps.models import runner
+
+    return runner
 
 
 class _Maker:
@@ -87,8 +94,9 @@ class _Maker:
         self.scene, self.limits, self.work, self.params = scene, limits, work, params
         self.teacher, self.facts = teacher, read_manifest(teacher) if teacher else {}
         self.aligns = self.facts.get("step") != "adapt" if params.align is None else params.align
-        # a raster of another ground sampling distance has windows of another size
-        self._running = functools.cache(self._start)
+        self.sizes = [self._size(index) for index in range(len(scene.rasters))] if teacher else []
+        # a raster of another ground sampling distance is resampled otherwise
+        self._running = functools.lru_cache(maxsize=1)(self._start)
 
     def raster(self, index: int) -> dict[str, Any]:
         """Write array ``index`` of the store and return what is known of it."""
@@ -106,15 +114,17 @@ class _Maker:
 
     def _said(self, index: int) -> dict[str, Any]:
         """Let the teacher say what it sees, and make one field of it."""
-        params = self.params
-        size = round(params.window / self._resample(index))
-        picture, valid = self.scene.picture(index, self.limits), self._valid(index)
+        params, grid = self.params, self.scene.grid(index)
+        resample = params.window / self.sizes[index]
+        # beyond the raster there is nothing to see
+        size = min(self.sizes[index], max(grid.height, grid.width))
+        picture, valid = self.scene.picture(index, self.limits), self.scene.valid(index)
         file, anchor = self.work / f"{index}.windows", self.aligns and params.anchor
         with Ledger(file, size) as ledger:
             field = Field(picture, valid, size, params.overlap, ledger, anchor)
             if not field.is_complete:
                 show = functools.partial(track, what=self.scene.rasters[index], unit="batches")
-                field.listen(self._running(params.window / size), params.batch, show)
+                field.listen(self._running(resample), params.batch, show)
             before, after = field.align() if self.aligns else (field.disagreement(),) * 2
             hard = Seam(*field.lines("none"))
             for top, band in known(field.rows("none"), valid):
@@ -131,36 +141,27 @@ class _Maker:
         remove(file)
         return facts
 
-    def _resample(self, index: int) -> float:
-        """Return the teacher's pixels for one of the scene, along a side."""
-        p, facts = self.params, self.facts
-        gsd, factor = p.gsd, p.resample
+    def _size(self, index: int) -> int:
+        """Return a window's height and width in pixels of a raster."""
+        p, gsd, factor = self.params, self.params.gsd, self.params.resample
         if gsd is None and factor is None:
-            gsd, factor = facts.get("gsd"), facts.get("resample")
+            gsd, factor = self.facts.get("gsd"), self.facts.get("resample")
         what = f"{self.scene.folder / 'manifest.json'}: raster {self.scene.rasters[index]}"
-        return factor_to(gsd, factor, self.scene.grid(index), what)
+        return window_of(p.window, factor_to(gsd, factor, self.scene.grid(index), what), what)
 
     def _start(self, resample: float) -> Running:
-        # elevation as the teacher needs no torch, which takes seconds to import
-        from pipeline_steps.models.runner import runner
-
         p, gives = self.params, self.facts.get("gives")
-        return runner(
+        return _runner().runner(
             self.teacher.parent, gives, resample, p.precision, p.backend, p.compile, p.turns
         )
-
-    def _valid(self, index: int) -> Any | None:
-        """Open what tells data from none, unless all is data."""
-        grid, count = self.scene.grid(index), self.scene.facts["rasters"][index]["valid_pixels"]
-        return None if count == grid.height * grid.width else self.scene.array("valid", index)
 
     def _finish(self, index: int, rows: Rows, seams: Any) -> dict[str, Any]:
         """Look at a raw field, then write it as it shall be; return what was seen."""
         grid, params = self.scene.grid(index), self.params
         side = params.ground_window / (gsd_m(grid) or 1.0)
-        ground = Ground(params.ground, grid.width, side)
+        ground = Ground(params.ground, grid.height, grid.width, side)
         relief, seam = Relief(grid.height, grid.width, ground, params.percentiles), Seam(*seams)
-        valid = self._valid(index)
+        valid = self.scene.valid(index)
         for top, band in known(rows(), valid):
             relief.look(band)
             seam.look(top, band)
@@ -191,7 +192,7 @@ class _Maker:
             height = self.scene.array("elevation", index)[every, every]
         if facts["has_labels"]:
             labels = self.scene.array("labels", index)[every, every]
-        known = np.isfinite(relief.sample) & np.isfinite(height)
+        known = np.isfinite(relief.sample) & np.isfinite(height) & (not relief.is_flat)
         return height_quality(relief.sample[known], height[known], labels[known], facts["classes"])
 
 

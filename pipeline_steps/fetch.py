@@ -16,9 +16,10 @@ from typing import NamedTuple
 from pipeline_steps.models import hub
 from pipeline_steps.models.tensors import is_plain
 from pipeline_steps.study import cli
+from pipeline_steps.study.fetched import copy_left, left_by_earlier_run, name_of
 from pipeline_steps.study.layout import CONFIG, PREPROCESSOR, WEIGHTS, is_id, parts_of
 from pipeline_steps.study.licences import is_restricted, licence_of
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import digest_of, write_manifest, write_text
 from pipeline_steps.study.params.fetch import Model
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import publishing, remove
@@ -55,17 +56,17 @@ def run(
         for name, partial in zip(finals, partials, strict=True):
             os.replace(work / name, partial)
     remove(download)
-    licence = licence_of(params.source, None, origin.license)
-    # pinning what was fetched makes no other manifest: what it was stands below
-    pinned = {"revision": origin.revision or params.revision, "sha256": {}, "license": None}
+    licence = licence_of(params.source, None, origin.license, params.file)
+    # pinning what was fetched, or moving it, makes no other manifest: what it was stands below
+    was = {"source": name_of(params.source), "revision": origin.revision or params.revision}
     write_manifest(
         manifest,
         "pipeline_steps.fetch",
-        params=params.model_copy(update=pinned),
+        params=params.model_copy(update=was | {"sha256": {}, "license": None}),
         made_from={},
         made={final.name: final for final in finals.values()},
         model=model,
-        source=params.source,
+        source=was["source"],
         revision=origin.revision,
         license=licence,
         gives=params.gives,
@@ -95,7 +96,7 @@ def _origin(model: str, params: Model, download: Path) -> Origin:
     if here.is_dir():
         return Origin({name: here / name for name in _parts(params, os.listdir(here))})
     if is_id(params.source):
-        return _download(model, params, download)
+        return _kept(params, download.parent) or _download(model, params, download)
     raise ValueError(
         f"{params.source}: is no folder and no file, expected one for fetch.models.{model}.source,"
         " or a hub id owner/name"
@@ -116,36 +117,34 @@ def _download(model: str, params: Model, download: Path) -> Origin:
     try:
         repository = hub.look_up(params.source, params.revision)
         log.info("%s: fetching %s at %s", model, params.source, repository.commit)
-        folder, stated = download / repository.commit, {}
+        folder, parts = download / repository.commit, _parts(params, repository.names)
         if not folder.is_dir():
             remove(download)
             folder.mkdir(parents=True)
-            _reuse(download.parent, repository, folder)
-        for name in _parts(params, repository.names):
-            path, file = folder / name, hub.look_up_file(repository, name)
-            path.parent.mkdir(exist_ok=True)
-            megabytes = max(0, hub.missing(file, path)) // hub.MB
+            copy_left(download.parent, params.source, repository.commit, folder)
+        asked = {name: hub.look_up_file(repository, name) for name in parts}
+        for name, file in asked.items():
+            path, megabytes = folder / name, max(0, hub.missing(file, folder / name)) // hub.MB
             for _ in track(hub.download(file, path), megabytes, f"{model}: {name}", "MB"):
                 pass
-            stated |= {name: file.sha256} if file.sha256 else {}
     except hub.TROUBLE as error:
         raise ValueError(
             f"{params.source}: {hub.why(error, params.source, params.revision)}: run"
             f" `snakemake --cores 1 results/fetch/{model}/manifest.json` where there is internet,"
             f" or name a local folder as fetch.models.{model}.source"
         ) from error
-    files = {name: folder / name for name in _parts(params, repository.names)}
-    return Origin(files, stated, repository.commit, repository.license)
+    stated = {name: file.sha256 for name, file in asked.items() if file.sha256}
+    return Origin(
+        {name: folder / name for name in parts}, stated, repository.commit, repository.license
+    )
 
 
-def _reuse(fetched: Path, repository: hub.Repository, folder: Path) -> None:
-    """Copy what an earlier run fetched at the same commit and published as it came."""
-    manifest = fetched / "manifest.json"
-    left = read_manifest(manifest) if manifest.is_file() else {}
-    if (left.get("source"), left.get("revision")) == (repository.id, repository.commit):
-        for name, digest in left["sha256"].items():
-            if (fetched / name).is_file() and digest_of(fetched / name) == digest:
-                shutil.copyfile(fetched / name, folder / name)
+def _kept(params: Model, fetched: Path) -> Origin | None:
+    """Return what an earlier run fetched of a pinned commit, if all of it is here as it came."""
+    files, left = left_by_earlier_run(fetched, params.source, params.revision)
+    if not files or parts_of(files, params.file) != list(left["sha256"]):
+        return None
+    return Origin(files, {}, left["revision"], left["license"])
 
 
 def _called(params: Model, name: str) -> str:
@@ -184,6 +183,7 @@ def _take(params: Model, files: dict[str, Path], work: Path) -> None:
     """Copy what is in the hub's layout, and convert what is not."""
     name, weights = next(iter(files.items()))
     called = _called(params, name)
+    published = Path(name).name if os.path.exists(params.source) else called
     beside = {path.name: path for path in files.values()}
     if CONFIG in beside and params.checkpoint is None and is_plain(weights, called):
         shutil.copyfile(weights, work / WEIGHTS)
@@ -191,7 +191,7 @@ def _take(params: Model, files: dict[str, Path], work: Path) -> None:
     else:
         from pipeline_steps.models.convert import convert
 
-        convert(weights, called, params.checkpoint, beside.get(CONFIG), work)
+        convert(weights, called, published, params.checkpoint, beside.get(CONFIG), work)
     if PREPROCESSOR in beside:
         shutil.copyfile(beside[PREPROCESSOR], work / PREPROCESSOR)
 

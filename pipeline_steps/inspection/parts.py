@@ -1,7 +1,7 @@
 """Whether what is learned from and what is tested share ground."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,17 @@ from pipeline_steps.study.runs import dealt, is_part
 
 Group = tuple[str, list[Look]]
 
+TRAIN, TAUGHT = "train", "adapt.scenes"
+REMEDIES = {
+    TRAIN: "put them into one split, or make one mosaic of them (a VRT) with `split: blocks`",
+    TAUGHT: "let the teacher learn from other scenes",
+}
+"""What helps where scenes that are learned from, by training or by a teacher, share ground."""
 
-def _groups(looks: list[Look], split: Split) -> Iterator[tuple[Group, Group]]:
+
+def _groups(
+    looks: list[Look], taught: Collection[str], split: Split
+) -> Iterator[tuple[Group, Group]]:
     """Yield pairs of parts that must not share ground: what is learned from, and what is not."""
     folds = dealt((look.scene for look in looks), split)
     for fold in range(split.folds or 1) if folds else (None,):
@@ -26,18 +35,27 @@ def _groups(looks: list[Look], split: Split) -> Iterator[tuple[Group, Group]]:
         suffix = "" if fold is None else f" of fold {fold}"
         for other in ("val", "test"):
             if parts["train"] and parts[other]:
-                yield ("train", parts["train"]), (other + suffix, parts[other])
+                yield (TRAIN, parts["train"]), (other + suffix, parts[other])
+        # what a teacher has learned reaches every training that uses its pseudo-depth
+        more = [one for one in looks if one.scene.name in taught and one not in parts["train"]]
+        if more and parts["test"]:
+            yield (TAUGHT, more), ("test" + suffix, parts["test"])
 
 
 def look_for_leaks(
-    looks: list[Look], bands: Sequence[int], split: Split, params: Params, found: Findings
+    looks: list[Look],
+    taught: Collection[str],
+    bands: Sequence[int],
+    split: Split,
+    params: Params,
+    found: Findings,
 ) -> list[dict[str, Any]]:
-    """Measure what training and other scenes share.
+    """Measure what training and other scenes share, and ``taught`` ones and those tested on.
 
     A divided scene is both: its buffer lies within each of its rasters, not between them.
     """
     rows = []
-    for (_, ones), (name, others) in _groups(looks, split):
+    for (learned, ones), (name, others) in _groups(looks, taught, split):
         groups = [
             [(Path(f), image.grid) for one in group for f, image in one.images.items()]
             for group in (ones, others)
@@ -49,8 +67,9 @@ def look_for_leaks(
             continue
         if measured == Leak():
             continue
-        rows.append({"between": f"train and {name}", **dataclasses.asdict(measured)})
-        _judge(f"train and {name}", measured, params, found)
+        between = f"{learned} and {name}"
+        rows.append({"between": between, **dataclasses.asdict(measured)})
+        _judge(between, measured, REMEDIES[learned], params, found)
     divided = [look.scene.name for look in looks if look.scene.split == "blocks"]
     if divided:
         unit = "m" if split.unit == "metres" else "pixels"
@@ -59,9 +78,8 @@ def look_for_leaks(
     return rows
 
 
-def _judge(between: str, one: Leak, params: Params, found: Findings) -> None:
+def _judge(between: str, one: Leak, remedy: str, params: Params, found: Findings) -> None:
     files = f"{one.pair[0]} and {one.pair[1]}" if one.pair else ""
-    remedy = "put them into one split, or make one mosaic of them (a VRT) with `split: blocks`"
     if one.shared_m2:
         what = f"leak: share {one.shared_m2:.6g} m² of ground, most in {files}"
         found.add(params.leak, between, what, remedy + "; `check.leak: warning` lets it pass")

@@ -62,4 +62,4 @@ def _look_at_files(model: Model, where: str, found: Findings) -> None:
 def _licence(model: Model, fetched: Path) -> str:
     """Return the licence; where the study and we know none, what `fetch` read on the card."""
     card = read_manifest(fetched).get("license") if fetched.is_file() else None
-    return licence_of(model.source, model.license, card)
+    return licence_of(model.source, model.license, card, model.file)

@@ -23,6 +23,10 @@ from pipeline_steps.models.encoder import default_taps
 
 State = dict[str, torch.Tensor]
 
+UNREADABLE = (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError)
+"""What is raised for a file that was cut or is something else; for an index that is no JSON, or
+lists no shards, one of the last three."""
+
 DINOV2 = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
 """Width → what timm calls the size."""
 
@@ -55,17 +59,23 @@ the original calls refinenet4, is the first there."""
 
 
 def convert(
-    weights: Path, name: str, checkpoint: str | None, config: Path | None, folder: Path
+    weights: Path,
+    name: str,
+    published: str,
+    checkpoint: str | None,
+    config: Path | None,
+    folder: Path,
 ) -> None:
     """Write ``weights`` into ``folder`` as ``config.json`` and ``model.safetensors``.
 
     They are a file of ``torch.save``, safetensors, or the index of its shards. ``name`` is what
-    the user calls them, ``checkpoint`` what the config says they are. Weights of the original code
-    of Depth Anything and DINOv2 are converted; others stay as they are, and need ``config``.
+    the user calls them, ``published`` the same without a path of this machine, ``checkpoint`` what
+    the config says they are. Weights of the original code of Depth Anything and DINOv2 are
+    converted; others stay as they are, and need ``config``.
     Raises ValueError naming the file where it holds more than tensors, or not those of a network.
     """
     state = _read(weights, name)
-    kind = _kind(state, name, checkpoint)
+    kind = _kind(state, name, published, checkpoint)
     if kind == "dinov2":
         _write_dinov2(state, name, folder)
     elif kind is not None:
@@ -94,7 +104,7 @@ def _read(weights: Path, name: str) -> State:
             f"{name}: holds more than tensors, or is no file of torch.save; expected weights"
             " alone, nothing else in it is loaded or run"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{name}: cannot be read ({error}), expected weights") from error
     is_state = isinstance(state, dict) and all(map(torch.is_tensor, state.values()))
     if not is_state or not state:
@@ -104,7 +114,7 @@ def _read(weights: Path, name: str) -> State:
 
 
 def _read_shards(index: Path) -> State:
-    places = json.loads(index.read_text())["weight_map"]
+    places = dict(json.loads(index.read_text())["weight_map"])
     state: State = {}
     for shard in sorted(set(places.values())):
         state |= load_file(index.parent / Path(shard).name)
@@ -113,9 +123,10 @@ def _read_shards(index: Path) -> State:
     return state
 
 
-def _kind(state: State, name: str, checkpoint: str | None) -> str | None:
+def _kind(state: State, name: str, published: str, checkpoint: str | None) -> str | None:
     """Return which original code the weights are of; None for none."""
     if any(key.startswith("depth_head.") for key in state):
+        _refuse_metric(name, published)
         found = {"depth_anything_v1", "depth_anything_v2"}
     else:
         found = {"dinov2"} if {"mask_token", "blocks.0.attn.qkv.weight"} <= state.keys() else set()
@@ -126,14 +137,18 @@ def _kind(state: State, name: str, checkpoint: str | None) -> str | None:
     return _version(name)
 
 
-def _version(name: str) -> str:
-    """Return the version of a Depth Anything, which nothing but its name tells."""
-    words = re.sub(r"[^a-z0-9]+", "_", name.lower())
-    if "metric" in words:
+def _refuse_metric(name: str, published: str) -> None:
+    """Raise ValueError for a Depth Anything of metric depth, which only its name tells."""
+    if re.search("(?<![a-z])metric", published.lower()):
         raise ValueError(
             f"{name}: gives metric depth, expected relative depth, or the same in transformers'"
             " layout (its hub id ends in -hf)"
         )
+
+
+def _version(name: str) -> str:
+    """Return the version of a Depth Anything, which nothing but its name tells."""
+    words = re.sub(r"[^a-z0-9]+", "_", name.lower())
     told = re.findall(r"depth_anything_(v2|v1|vit)", words)
     if not told:
         raise ValueError(

@@ -86,6 +86,7 @@ def download(file: File, path: Path) -> Iterator[None]:
     A cut connection is taken up where it ended. Raises one of ``TROUBLE`` where nothing more comes;
     what has come stays.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     idle = 0
     while (left := missing(file, path)) > 0:

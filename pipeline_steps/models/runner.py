@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from pipeline_steps.models.openvino_runner import OpenVino
+from pipeline_steps.models.device import pick_device, uses_bf16
+from pipeline_steps.models.openvino_runner import OpenVino, import_openvino
 from pipeline_steps.models.torch_runner import Torch
 
 Running = Callable[[np.ndarray], Callable[[], np.ndarray]]
@@ -43,6 +45,14 @@ def runner(
     else:
         raise ValueError(f"depth.backend is {backend!r}, expected torch or openvino")
     return _in_eight_ways(run) if turns else run
+
+
+def arithmetic(precision: str, backend: str) -> str:
+    """Return what the same weights give the same numbers on: device, precision and library."""
+    device = torch.device("cpu") if backend == "openvino" else pick_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    library = f"openvino {import_openvino().__version__}" if backend == "openvino" else "torch"
+    return f"{name}, {'bf16' if uses_bf16(device, precision) else 'fp32'}, {library}"
 
 
 def _in_eight_ways(run: Running) -> Running:

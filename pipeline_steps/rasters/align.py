@@ -113,10 +113,13 @@ def overlaps(
 
     ``is_valid`` gives bool [height, width] of any window, or None where every pixel counts. The
     middle of an overlap counts most: near their edges networks see less, and blends forget it.
-    Of ``depths``, about two rows of windows are held at a time.
+    Of ``depths``, the rows of windows that share pixels with one are held at a time.
     """
-    across = max(Counter(window.y for window in windows).values(), default=0)
-    depth = lru_cache(maxsize=2 * across + 4)(lambda number: depths[number])
+    across = Counter(window.y for window in windows)
+    height = windows[0].height if windows else 0
+    rows = max((sum(top <= y < top + height for y in across) for top in across), default=0)
+    held = max(2, rows) * max(across.values(), default=0) + 4
+    depth = lru_cache(maxsize=held)(lambda number: depths[number])
     weight = lru_cache(maxsize=64)(lambda size, a, b: hann(size)[a.slices] * hann(size)[b.slices])
     pairs, facts = list(overlapping(windows)), []
     for i, j in pairs:

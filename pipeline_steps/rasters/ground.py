@@ -14,6 +14,9 @@ Kind = Literal["none", "plane", "morphological"]
 CELLS_PER_WINDOW = 8
 """Cells along the window of the opening: so much coarser is the ground than the field."""
 
+MOST_CELLS = 16_000_000
+"""Cells of a scene, whatever its size: where a pixel is many metres wide they are larger."""
+
 ROUNDS = 10
 
 
@@ -24,9 +27,10 @@ class Ground:
     ``window`` pixels, smoothed (the top-hat of mathematical morphology is what is left).
     """
 
-    def __init__(self, kind: Kind, width: int, window: float) -> None:
+    def __init__(self, kind: Kind, height: int, width: int, window: float) -> None:
         self.kind, self.width, self.window = kind, width, window
-        self.cell = max(1, round(window / CELLS_PER_WINDOW))
+        least = int(np.ceil(np.sqrt(height * width / MOST_CELLS)))
+        self.cell = max(1, least, round(window / CELLS_PER_WINDOW))
         self._lowest: list[np.ndarray] = []
         self._cells: np.ndarray | None = None
         self._plane = np.zeros(3)

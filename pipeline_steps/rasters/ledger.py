@@ -25,9 +25,9 @@ class Ledger:
     """
 
     def __init__(self, path: Path, size: int) -> None:
-        self.size = size
+        self.size, self._path = size, path
         self._record = np.dtype(
-            [("number", "<u4"), ("check", "<u4"), ("range", "<f4", 2), ("steps", "<u2", size**2)]
+            [("number", "<u4"), ("check", "<u4"), ("range", "<f4", 2), ("steps", "<u2", (size**2,))]
         )
         self._file = path.open("a+b")
         self._count = self._whole()
@@ -54,7 +54,8 @@ class Ledger:
             # NaN is not below either
             if not high - low <= WIDEST:
                 raise ValueError(
-                    f"window {self._count}: depth is {low} to {high}, expected numbers"
+                    f"{self._path}: depth in window {self._count} is {low} to {high}, expected"
+                    " numbers"
                 )
             record = np.zeros((), self._record)
             record["number"], record["range"] = self._count, (low, high)

@@ -9,6 +9,9 @@ from pipeline_steps.rasters.raster import Grid, affine_of, moved, wkt_of
 
 LONGITUDE_LATITUDE = "OGC:CRS84"
 
+LEAST_WINDOW = 8
+"""Pixels of a raster that a window must have along a side."""
+
 EDGE_POINTS = 9
 """Points along each side of a footprint, which may bend on its way to another CRS."""
 
@@ -43,6 +46,20 @@ def factor_to(gsd: float | None, factor: float | None, grid: Grid, what: str) ->
             " or state resample instead of gsd"
         )
     return own / gsd
+
+
+def window_of(seen: int, factor: float, what: str) -> int:
+    """Return height and width, in pixels of a raster, of a window that is ``seen`` as so many.
+
+    Raises ValueError, which says of ``what``, where next to nothing would be in a window.
+    """
+    size = round(seen / factor)
+    if size < LEAST_WINDOW:
+        raise ValueError(
+            f"{what}: a window of {seen} pixels as they are seen has {size} of the raster along a"
+            f" side, expected {LEAST_WINDOW} at least: state another gsd, resample or window"
+        )
+    return size
 
 
 def pixel_m(grid: Grid) -> tuple[float, float] | None:

@@ -7,8 +7,8 @@ from pipeline_steps.rasters.ground import Ground
 SAMPLE = 2_000_000
 """Pixels, evenly spread, from which percentiles are taken."""
 
-FLAT = 1e-6
-"""A raster whose percentiles are no further apart has no relief."""
+FLAT = 1e-5
+"""Range that is no relief, as a share of the largest number: rounding makes as much."""
 
 
 class Relief:
@@ -24,7 +24,7 @@ class Relief:
         self.height, self.width = height, width
         self.step = int(np.ceil(np.sqrt(height * width / SAMPLE)))
         self.ground, self.percentiles = ground, percentiles
-        self.low = self.high = 0.0
+        self.low = self.high = self._largest = 0.0
         self._top, self._sampled = 0, []
 
     def look(self, rows: np.ndarray) -> None:
@@ -42,12 +42,17 @@ class Relief:
         self.ground.settle(*places, sample[known])
         self.sample = sample - self.ground.at(y, x)
         if known.any():
-            self.low, self.high = map(float, np.percentile(self.sample[known], self.percentiles))
+            self._largest = float(np.abs(sample[known]).max())
+            some = self.sample[known]
+            self.low, self.high = map(float, np.percentile(some, self.percentiles))
+            if self.is_flat:
+                # a village in a plain: what stands out is rarer than the percentiles
+                self.low, self.high = float(some.min()), float(some.max())
 
     @property
     def is_flat(self) -> bool:
         """Return whether nothing rises above anything."""
-        return self.high - self.low <= FLAT
+        return self.high - self.low <= FLAT * self._largest
 
     def normalised(self, top: int, rows: np.ndarray) -> np.ndarray:
         """Return rows that begin at row ``top`` as float16 in [0, 1], NaN where unknown."""

@@ -188,6 +188,11 @@ class Scene:
         """Open one of ``image``, ``labels``, ``valid`` and ``elevation`` of raster ``index``."""
         return open_array(self.folder / f"{store}.zarr", index)
 
+    def valid(self, index: int) -> zarr.Array | None:
+        """Open what is 1 where raster ``index`` has data, or None where all of it has."""
+        grid, count = self.grid(index), self.facts["rasters"][index]["valid_pixels"]
+        return None if count == grid.height * grid.width else self.array("valid", index)
+
     def division(self, index: int) -> Division | None:
         """Return how raster ``index`` is divided."""
         if self.divided is None:

@@ -165,7 +165,13 @@ class Loaded:
             return []
         if learning.scenes is not None:
             return list(learning.scenes)
-        return [name for name in self.split("train") if self.scenes[name].elevation]
+        learned = (self.scenes[name] for name in self.split("train"))
+        return [one.name for one in learned if one.elevation and not self.is_tested(one)]
+
+    def is_tested(self, scene: Scene) -> bool:
+        """Return whether some run is tested on all ground of a scene."""
+        has_folds = self.config.split.folds is not None
+        return scene.split in ("test", "folds") or (scene.split == "blocks" and has_folds)
 
     def teachers_used(self) -> list[str]:
         """Return every teacher that an experiment uses, each once."""
@@ -234,7 +240,8 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
     _folds_suffice(loaded, table)
     if not loaded.split("train"):
         raise StudyError(f"{table}: no scene has split train, blocks or folds, expected one")
-    for name in loaded.teachers_used():
+    # one that no experiment uses can be asked for, too
+    for name in loaded.teachers:
         _teacher_can_learn(loaded, name, table)
     for name, training in loaded.trainings.items():
         if not training.network.prompter or training.teacher != ELEVATION:
@@ -251,7 +258,7 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
 def _teacher_can_learn(loaded: Loaded, name: str, table: str) -> None:
     """Raise StudyError where an adapted teacher has no height to learn from, or a test scene's."""
     learning, taught = loaded.teachers[name].adapt, loaded.taught(name)
-    if learning and not taught:
+    if learning and not taught and name in loaded.teachers_used():
         raise StudyError(
             f"{table}: no training scene has elevation, expected one for teacher {name!r}"
         )
@@ -259,7 +266,7 @@ def _teacher_can_learn(loaded: Loaded, name: str, table: str) -> None:
         found, key = loaded.scenes.get(scene), f"adapt.scenes (teacher {name!r})"
         if found is None:
             raise StudyError(f"{table}: has no scene {scene!r}, expected one since it is in {key}")
-        if found.split in ("test", "folds"):
+        if loaded.is_tested(found):
             raise StudyError(
                 f"{table}: split of {scene!r} is {found.split}, expected no scene that is tested"
                 f" on in {key}"

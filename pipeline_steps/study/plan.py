@@ -7,6 +7,7 @@ from pydantic import Field
 
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.teachers import Teacher
 
 Count = Annotated[int, Field(ge=0)]
 GB = 1e9
@@ -16,7 +17,7 @@ LIBRARIES_GB = 1.5
 
 
 class Plan(StageParams):
-    """What an estimate needs to know of a study beside its rasters."""
+    """What `check` needs to know of a study beside its rasters."""
 
     jobs: Count
     """Jobs of a run from nothing."""
@@ -31,10 +32,19 @@ class Plan(StageParams):
     """Classes, whose probabilities are blended."""
 
     window: Count
-    """Height of the windows that are blended, in pixels."""
+    """Height of the windows whose probabilities are blended, in pixels."""
 
     is_stretched: bool
     """Whether the study says what becomes 0 and 1."""
+
+    field_window: Count = 0
+    """Height of the windows whose pseudo-depth is blended, in pixels of a scene."""
+
+    field_bytes: Annotated[float, Field(ge=0)] = 0.0
+    """Disk for each pixel of a raster while its pseudo-depth is made."""
+
+    taught: tuple[str, ...] = ()
+    """Scenes that an adapted teacher learns from."""
 
 
 def plan_of(study: Loaded) -> Plan:
@@ -46,6 +56,7 @@ def plan_of(study: Loaded) -> Plan:
     mapped = [{*new, *test} for test in tested]
     teachers = [study.teachers[name] for name in study.teachers_used()]
     adapted = [teacher for teacher in teachers if teacher.adapt]
+    networks = [teacher for teacher in teachers if teacher.model]
     weights = {teacher.model for teacher in teachers}
     weights |= {t.network.encoder.weights for t in study.trainings.values()}
     once = 1 + len(scenes) + len(study.divided(scenes)) + 1 + len(weights - {None})
@@ -58,9 +69,23 @@ def plan_of(study: Loaded) -> Plan:
         fields=len(teachers),
         trainings=len(runs),
         classes=len(config.classes),
-        window=max(config.predict.window, *(teacher.depth.window for teacher in teachers), 0),
+        window=config.predict.window,
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
+        field_window=max(map(_window, networks), default=0),
+        field_bytes=max((2 / (1 - one.depth.overlap) ** 2 for one in networks), default=0.0),
+        taught=tuple(dict.fromkeys(s for name in study.teachers for s in study.taught(name))),
     )
+
+
+def _window(teacher: Teacher) -> int:
+    """Return the height of a teacher's window in pixels of a scene.
+
+    What `gsd` makes of it depends on the raster, and is left out.
+    """
+    depth, adapt = teacher.depth, teacher.adapt
+    is_own = adapt is None or depth.gsd is not None or depth.resample is not None
+    resample = depth.resample if is_own else adapt.resample
+    return round(depth.window / (resample or 1))
 
 
 def _seen(study: Loaded) -> set[tuple[str, str]]:
@@ -74,16 +99,18 @@ def _seen(study: Loaded) -> set[tuple[str, str]]:
     return pairs
 
 
-def disk_gb(plan: Plan, bytes_tiled: int, pixels: int) -> float:
-    """Return an upper bound of the disk that results take, as if nothing were compressed.
+def disk_gb(plan: Plan, bytes_tiled: int, pixels: int, largest: int) -> float:
+    """Return about how much disk a run takes at most, as if nothing were compressed.
 
-    Stores of ``bytes_tiled``, pseudo-depth in two bytes for each of ``pixels`` and teacher, and
-    two maps of one byte for each training.
+    Stores of ``bytes_tiled``, pseudo-depth in two bytes for each of ``pixels`` and teacher, two
+    maps of one byte for each training, and what a teacher said of the ``largest`` raster, in
+    pixels, which goes once its pseudo-depth is made. Weights of networks are left out.
     """
-    return (bytes_tiled + pixels * (2 * plan.fields + 2 * plan.trainings)) / GB
+    results = bytes_tiled + pixels * (2 * plan.fields + 2 * plan.trainings)
+    return (results + plan.field_bytes * largest) / GB
 
 
 def memory_gb(plan: Plan, widths: Iterable[int]) -> float:
-    """Return about how much memory the largest job takes: probabilities in bands of windows."""
-    widest = max(widths, default=0)
-    return LIBRARIES_GB + 2.5 * 4 * plan.classes * plan.window * widest / GB
+    """Return about how much memory the largest job takes: what is blended, in bands of windows."""
+    widest, rows = max(widths, default=0), max(plan.classes * plan.window, plan.field_window)
+    return LIBRARIES_GB + 2.5 * 4 * rows * widest / GB

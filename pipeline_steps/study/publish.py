@@ -45,6 +45,14 @@ def begun(folder: Path, key: Any) -> Path:
     return folder
 
 
+def release(folder: Path, *finals: Path) -> None:
+    """Give what lies in ``folder``, under the names of ``finals``, its place; remove the rest."""
+    for final in finals:
+        remove(final)
+        os.replace(folder / final.name, final)
+    remove(folder)
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

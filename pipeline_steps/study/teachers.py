@@ -12,6 +12,9 @@ from pipeline_steps.study.params.fetch import Params as Fetch
 ELEVATION = "elevation"
 """The teacher that is no network: a scene's own elevation."""
 
+RESOLUTION = ("gsd", "resample")
+"""Keys that say the same in two ways, so that one of them takes the place of the other."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
@@ -78,8 +81,11 @@ def _section(
         raise StudyError(
             f"{place}: {under}.teachers is not a key, expected those of {stage} but for teachers"
         )
-    section = {key: value for key, value in (config.get(stage) or {}).items() if key != "teachers"}
-    return overlaid(kind, section, own, under, files)
+    replaced = {"teachers"}
+    if any(own.get(key) is not None for key in RESOLUTION):
+        replaced |= {*RESOLUTION}
+    section = (config.get(stage) or {}).items()
+    return overlaid(kind, {k: v for k, v in section if k not in replaced}, own, under, files)
 
 
 def _one_of(names: list[str]) -> str:

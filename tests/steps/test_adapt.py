@@ -79,7 +79,7 @@ def test_the_manifest_tells_depth_how_to_show_scenes_to_the_teacher(tmp_path, ba
         }.items()
     )
 
-    keys = ("gives", "license", "gsd", "resample", "crop")
+    keys = ("gives", "license", "gsd", "resample")
     origin = read_manifest(base)
     expected = [origin.get("gives"), origin.get("license"), None, 0.5, 32]
     assert [plain[key] for key in keys] == expected

@@ -15,12 +15,13 @@ PLAN = Plan(jobs=9, fields=1, trainings=2, classes=7, window=64, is_stretched=Fa
 LABELS = np.repeat(np.arange(8, dtype=np.uint8) % 7, 8)[None, :, None].repeat(64, 2)
 
 
-def check(folder, labels=LABELS, grid=GRID, image=GRID, **changes):
-    """Check a study of one training scene; return the findings."""
+def check(folder, labels=LABELS, grid=GRID, image=GRID, rows=(), **changes):
+    """Check a study of one training scene and ``rows`` of further ones; return the findings."""
     write_raster(folder / "image.tif", np.ones((3, 64, 64), changes.pop("dtype", np.uint8)), image)
     write_raster(folder / "labels.tif", labels[:, : grid.height, : grid.width], grid)
     table = folder / "scenes.tsv"
-    table.write_text("scene\timage\tlabels\tsplit\na\timage.tif\tlabels.tif\ttrain\n")
+    head = "scene\timage\tlabels\tsplit\na\timage.tif\tlabels.tif\ttrain\n"
+    table.write_text(head + "".join(rows))
     settings = {"models": Models(), "tile": Tile(), "plan": PLAN, "params": Params()} | changes
     files = {"findings": "findings.json", "record": "check.json", "text": "check.txt"}
     paths = {name: folder / file for name, file in files.items()}
@@ -116,6 +117,27 @@ def test_an_image_of_sixteen_bits_needs_to_know_what_becomes_0_and_1(tmp_path):
 
     stretched = PLAN.model_copy(update={"is_stretched": True})
     assert said(check(tmp_path, dtype=np.uint16, plan=stretched), "warning") == []
+
+
+def test_a_teacher_that_learns_from_ground_that_is_tested_is_refused(tmp_path):
+    far = Grid(64, 64, GRID.crs, (0.5, 0.0, 6e5, 0.0, -0.5, 5e6))
+    for name in ("new", "test"):
+        write_raster(tmp_path / f"{name}.tif", np.ones((3, 64, 64), np.uint8), far)
+    write_raster(tmp_path / "test_labels.tif", LABELS, far)
+    rows = ("new\tnew.tif\t\tpredict\n", "test\ttest.tif\ttest_labels.tif\ttest\n")
+
+    assert said(check(tmp_path, rows=rows), "error") == []
+    taught = PLAN.model_copy(update={"taught": ("a", "new")})
+    with pytest.raises(ValueError, match=r"adapt\.scenes and test: leak: share 102\d\.\d+ m²"):
+        check(tmp_path, rows=rows, plan=taught)
+
+
+def test_disk_counts_what_a_teacher_said_of_the_largest_raster(tmp_path):
+    plan = PLAN.model_copy(update={"field_bytes": 1e6})
+
+    more, less = (check(tmp_path, plan=one)["cost"][0]["disk_gb"] for one in (plan, PLAN))
+
+    assert more - less == pytest.approx(64 * 64 * 1e6 / 1e9, abs=1e-3)
 
 
 def test_a_model_folder_without_weights_is_found(tmp_path):

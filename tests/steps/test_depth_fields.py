@@ -34,9 +34,9 @@ def scene(tmp_path_factory):
 def teacher(disturbance=None, tilt=0.0):
     """Say the height of what is seen, a little blurred; each window scaled and shifted at will."""
     rng = np.random.default_rng(disturbance)
-    slope = np.linspace(-tilt, tilt, WINDOW, dtype=np.float32)[:, None]
 
     def running(pixels):
+        slope = np.linspace(-tilt, tilt, pixels.shape[2], dtype=np.float32)[:, None]
         said = gaussian_filter(pixels[:, 0], (0, 1, 1)) + slope
         if disturbance is not None:
             scale = np.exp(rng.uniform(np.log(0.5), np.log(2), len(said)))
@@ -92,6 +92,16 @@ def test_hard_stitching_shows_no_seam_after_the_alignment_and_a_large_one_before
 
     assert before["seam"] > 3
     assert after["seam"] <= 1.05
+
+
+def test_windows_of_an_adapted_teacher_are_taken_at_their_word(made, tmp_path):
+    _, aligned = made(teacher(disturbance=1))
+    (tmp_path / "manifest.json").write_text(json.dumps({"step": "adapt"}))
+    _, plain = made(teacher(disturbance=1))
+    _, asked = made(teacher(disturbance=1), align=True)
+
+    assert plain["disagreement"] == plain["disagreement_before"]
+    assert asked["disagreement"] == aligned["disagreement"] < 0.1 * plain["disagreement"]
 
 
 def test_a_tilt_in_every_window_is_a_plane_that_can_be_taken_off(made):
@@ -160,6 +170,87 @@ def test_a_ground_sampling_distance_needs_a_georeference(made, tmp_path):
     with pytest.raises(ValueError, match=r"bare/manifest\.json: raster bare has no georeference"):
         made(teacher(), tmp_path / "bare" / "manifest.json", gsd=1.0)
     assert not list((tmp_path / "town" / "a").iterdir())
+
+
+def test_a_window_is_no_larger_than_the_raster_however_coarse_a_teacher_sees(made, tmp_path):
+    shapes = []
+
+    def running(pixels):
+        shapes.append(pixels.shape)
+        return lambda: pixels[:, 0]
+
+    rng = np.random.default_rng(0)
+    grid = Grid(96, 80, "EPSG:32632", (0.05, 0, 5e5, 0, -0.05, 59e5))
+    write_raster(tmp_path / "fine.tif", rng.uniform(0, 20, (3, 96, 80)).astype("f4"), grid)
+    tile.run(**tile_arguments(tmp_path / "fine", "a", tmp_path / "fine.tif"))
+
+    made(running, tmp_path / "fine" / "manifest.json", gsd=1.0)
+
+    assert set(shapes) == {(1, 3, 96, 96)}
+
+
+def test_a_window_of_next_to_no_pixels_is_refused(made):
+    said = r"scene/manifest\.json: raster image: a window of 64 pixels .* has 3 of the raster"
+    with pytest.raises(ValueError, match=said):
+        made(seeing, gsd=0.02)
+
+
+def test_finished_rasters_outlive_one_that_fails(made, tmp_path):
+    grid = Grid(96, 96, "EPSG:32632", (GSD, 0, 5e5, 0, -GSD, 59e5))
+    (tmp_path / "many").mkdir()
+    for name, value in (("x", 5), ("y", 15)):
+        picture = np.random.default_rng(value).uniform(0, value, (3, 96, 96)).astype("f4")
+        write_raster(tmp_path / "many" / f"{name}.tif", picture, grid)
+    tile.run(**tile_arguments(tmp_path / "tiled", "a", f"{tmp_path}/many/*.tif"))
+    of, asked = tmp_path / "tiled" / "manifest.json", []
+
+    def running(is_broken):
+        def start(pixels):
+            asked.append(pixels.max())
+            bad = is_broken and pixels.max() > 0.3
+            return lambda: pixels[:, 0] * (np.nan if bad else 1)
+
+        return start
+
+    with pytest.raises(ValueError, match=r"1\.windows: depth in window 0 is nan"):
+        made(running(True), of)
+    asked.clear()
+    made(running(False), of)
+
+    assert min(asked) > 0.3
+
+
+def test_a_field_that_is_published_in_part_is_not_computed_anew(made, tmp_path, monkeypatch):
+    asked = []
+
+    def running(pixels):
+        asked.append(1)
+        return lambda: pixels[:, 0]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(depth, "release", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made(running)
+    asked.clear()
+    field, _ = made(running)
+
+    assert not asked
+    assert np.isfinite(field).all()
+
+
+def test_a_village_in_a_plain_has_relief(made, tmp_path):
+    heights = np.zeros((3, 96, 96), np.float32)
+    heights[:, 40:48, 40:48] = 8
+    grid = Grid(96, 96, "EPSG:32632", (GSD, 0, 5e5, 0, -GSD, 59e5))
+    write_raster(tmp_path / "plain.tif", heights, grid)
+    tile.run(**tile_arguments(tmp_path / "plain", "a", tmp_path / "plain.tif"))
+
+    field, _ = made(seeing, tmp_path / "plain" / "manifest.json")
+
+    assert field[44, 44] == 1 and field[0, 0] == 0
 
 
 def test_a_scene_without_any_data_has_no_depth_and_asks_no_network(made, tmp_path):

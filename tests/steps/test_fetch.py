@@ -135,10 +135,31 @@ def test_a_manifest_says_what_a_model_is(tmp_path):
     assert drawn["license"].startswith("none needed")
 
     copied = manifest_of(fetch(tmp_path / "copy", Model(source=str(source), gives="height")))
-    assert (copied["model"], copied["source"], copied["revision"]) == ("tiny", str(source), None)
+    assert (copied["model"], copied["source"], copied["revision"]) == ("tiny", "source", None)
     assert (copied["license"], copied["gives"]) == ("unknown", "height")
     assert set(copied["sha256"]) == {"model.safetensors", "config.json", "preprocessor_config.json"}
     assert copied["sha256"]["config.json"] == digest_of(source / "config.json")
+
+
+def test_moving_the_folder_of_weights_makes_the_same_manifest(tmp_path):
+    source = fetch(tmp_path / "here" / "weights", TEACHER)
+    before = manifest_of(fetch(tmp_path / "copy", Model(source=str(source))))
+
+    there = source.rename(tmp_path / "weights")
+
+    assert manifest_of(fetch(tmp_path / "copy", Model(source=str(there)))) == before
+    assert str(tmp_path) not in json.dumps(before)
+    assert before["source"] == before["params"]["source"] == "weights"
+
+
+def test_the_licence_is_known_by_the_file_that_is_chosen(tmp_path, caplog):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "weights" / "depth_anything_v2_vitl.pth")
+    params = Model(source=str(tmp_path / "weights"), file="depth_anything_v2_vitl.pth")
+
+    assert manifest_of(fetch(tmp_path / "copy", params))["license"] == "CC-BY-NC-4.0"
+    assert "fetch.models.tiny: CC-BY-NC-4.0: not for commercial use" in caplog.text
 
 
 # A hub on loopback
@@ -246,8 +267,68 @@ def test_pinning_what_was_fetched_downloads_nothing_and_makes_the_same_manifest(
 
     ended(revision=hub.repositories["someone/net"].commit, sha256={"model.safetensors": SUM})
 
-    assert downloads(hub) == []
+    assert hub.asked == []
     assert (tmp_path / "net" / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("folder", ["", "small/nets/"])
+def test_a_pinned_model_that_is_fetched_already_needs_no_hub(hub, ended, tmp_path, folder):
+    files = {f"{folder}{name}": data for name, data in LAYOUT.items()}
+    hub.repositories["someone/net"] = Repository(files, card={"license": "cc-by-nc-4.0"})
+    file = f"{folder}model.safetensors"
+    pinned = {"revision": hub.repositories["someone/net"].commit, "sha256": {file: SUM}}
+    pinned |= {"file": file} if folder else {}
+    ended(**pinned)
+    manifest = tmp_path / "net" / "manifest.json"
+    before = manifest.read_text()
+    # as other code would have written it
+    manifest.write_text(json.dumps(json.loads(before) | {"code": "0" * 64}))
+    hub.__exit__()
+
+    said, _ = ended(offline="1", **pinned)
+
+    assert manifest.read_text() == before
+    assert "cc-by-nc-4.0: not for commercial use" in said
+    assert (tmp_path / "net" / "model.safetensors").read_bytes() == WEIGHTS
+    assert (tmp_path / "net" / "config.json").read_bytes() == LAYOUT["config.json"]
+
+
+@pytest.mark.parametrize("change", ["weights", "revision", "file", "source"])
+def test_what_is_not_here_as_it_is_pinned_is_asked_of_the_hub(hub, ended, tmp_path, change):
+    pinned = {"revision": hub.repositories["someone/net"].commit}
+    ended(**pinned)
+    if change == "weights":
+        with (tmp_path / "net" / "model.safetensors").open("ab") as file:
+            file.write(b"more")
+    others = {"revision": "f" * 40, "file": "pytorch_model.bin", "source": "someone/other"}
+    hub.__exit__()
+
+    _, last = ended(False, **pinned | {k: v for k, v in others.items() if k == change})
+
+    assert "cannot be fetched (ConnectError), expected the hub to be reachable" in last
+
+
+def test_another_checksum_than_what_is_here_has_is_an_error(hub, ended):
+    pinned = {"revision": hub.repositories["someone/net"].commit}
+    ended(**pinned)
+
+    _, last = ended(False, sha256={"model.safetensors": "0" * 64}, **pinned)
+
+    assert last.endswith(f"model.safetensors: SHA-256 is {SUM}, expected {'0' * 64}")
+
+
+def test_what_is_converted_is_converted_anew(hub, ended):
+    pickled = io.BytesIO()
+    torch.save({"a": torch.zeros(2)}, pickled)
+    files = {"config.json": b"{}", "pytorch_model.bin": pickled.getvalue()}
+    hub.repositories["someone/net"] = Repository(files)
+    pinned = {"revision": hub.repositories["someone/net"].commit}
+    ended(**pinned)
+    hub.asked.clear()
+
+    ended(**pinned)
+
+    assert downloads(hub) == ["pytorch_model.bin"]
 
 
 def test_a_pinned_revision_is_fetched_where_the_branch_has_moved_on(hub, ended, tmp_path):
@@ -479,11 +560,12 @@ def test_a_hub_that_has_only_a_pickle_gives_safetensors(hub, ended, tmp_path):
     assert manifest_of(tmp_path / "net")["sha256"]["pytorch_model.bin"] == digest
 
 
-def test_a_hubs_file_is_fetched_by_its_name_below_a_folder(hub, ended, tmp_path):
-    files = {f"small/{name}": data for name, data in LAYOUT.items()}
+@pytest.mark.parametrize("folder", ["small", "nets/small"])
+def test_a_hubs_file_is_fetched_by_its_name_below_a_folder(hub, ended, tmp_path, folder):
+    files = {f"{folder}/{name}": data for name, data in LAYOUT.items()}
     hub.repositories["someone/net"] = Repository(files)
 
-    ended(file="small/model.safetensors", sha256={"small/model.safetensors": SUM})
+    ended(file=f"{folder}/model.safetensors", sha256={f"{folder}/model.safetensors": SUM})
 
     assert digest_of(tmp_path / "net" / "model.safetensors") == SUM
     assert (tmp_path / "net" / "config.json").read_bytes() == LAYOUT["config.json"]
@@ -522,7 +604,7 @@ def test_the_workflow_says_aloud_what_is_not_for_commerce_and_keeps_what_it_has(
     hub.asked.clear()
     workflow(revision=manifest_of(fetched)["revision"], sha256={"model.safetensors": SUM})
     assert (fetched / "manifest.json").read_bytes() == manifest
-    assert hub.asked and downloads(hub) == []
+    assert hub.asked == []
 
     hub.__exit__()
     said = workflow(succeeds=False, gives="height")

@@ -53,7 +53,7 @@ CHOSEN = {
         }
     },
     "adapt": {"teachers": {"local": "net"}, "scenes": ["north"], "gsd": 0.5},
-    "depth": {"teachers": {"local": {}}, "gsd": 0.5},
+    "depth": {"teachers": {"local": {}}, "gsd": 0.5, "align": True},
     "tile": {
         "nodata": 0,
         "rgb": [1, 2, 3],

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline_steps.fetch import run
+from pipeline_steps.models.convert import convert
 from pipeline_steps.models.encoder import Encoder
 from pipeline_steps.models.teacher import load_teacher
 from pipeline_steps.study.manifest import digest_of
@@ -168,6 +169,31 @@ def test_metric_depth_is_not_taken_for_relative_depth(tmp_path):
 
     with pytest.raises(ValueError, match=f"{name}: gives metric depth"):
         fetch(tmp_path / "net", file)
+
+
+def test_metric_depth_is_refused_though_it_is_said_to_be_a_checkpoint_of_relative_depth(tmp_path):
+    name = "depth_anything_v2_metric_hypersim_vits.pth"
+    file = saved(tmp_path, name, original(V2).checkpoint())
+
+    with pytest.raises(ValueError, match=f"{name}: gives metric depth"):
+        fetch(tmp_path / "net", file, checkpoint="depth_anything_v2")
+
+
+@pytest.mark.parametrize("folder", ["geometric", "metric"])
+def test_where_a_file_lies_does_not_make_its_depth_metric(tmp_path, folder):
+    source = original(V2)
+    file = saved(tmp_path / folder, "depth_anything_v2_vits.pth", source.checkpoint())
+
+    assert_the_same(source, fetch(tmp_path / "one", file), 56)
+    assert_the_same(source, fetch(tmp_path / "two", file.parent, file=file.name), 56)
+
+
+def test_a_hub_id_tells_metric_depth(tmp_path):
+    file = saved(tmp_path, "best.pth", original(V2).checkpoint())
+    published = "someone/Depth-Anything-V2-Metric-Indoor/best.pth"
+
+    with pytest.raises(ValueError, match="gives metric depth"):
+        convert(file, published, published, "depth_anything_v2", None, tmp_path / "net")
 
 
 @pytest.mark.slow
@@ -402,3 +428,14 @@ def test_a_shard_that_is_missing_is_an_error(tmp_path):
 
     with pytest.raises(ValueError, match=r"index\.json: cannot be read .*00002-of-00002"):
         fetch(tmp_path / "net", source)
+
+
+@pytest.mark.parametrize("text", ["", "{cut", "[1, 2]", '{"weight_map": [3]}', "\xff"])
+def test_an_index_that_is_none_is_an_error_in_one_line_with_its_name(tmp_path, text):
+    source = sharded(tmp_path / "source", {"a": torch.zeros(1)})
+    (source / "model.safetensors.index.json").write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(ValueError, match=rf"^{source}/model.*index\.json: cannot be read") as error:
+        fetch(tmp_path / "net", source)
+
+    assert "\n" not in str(error.value)

@@ -14,7 +14,7 @@ ROOFS = {8: Window(60, 60, 15, 15), 4: Window(20, 120, 12, 15), 30: Window(120, 
 
 def learned(kind, field, window=40.0, cuts=()):
     """Return the ground under a field that is shown in pieces."""
-    ground = Ground(kind, field.shape[1], window)
+    ground = Ground(kind, *field.shape, window)
     top = 0
     for piece in np.split(field.astype(np.float32), sorted(cuts)):
         ground.look(top, piece)

@@ -426,9 +426,9 @@ def looked(folder, name, split, grid, texture=None):
     return one
 
 
-def leaks(looks, split=None, **params):
+def leaks(looks, split=None, taught=(), **params):
     found = Findings()
-    rows = look_for_leaks(looks, (1, 2, 3), split or Split(), Params(**params), found)
+    rows = look_for_leaks(looks, taught, (1, 2, 3), split or Split(), Params(**params), found)
     return rows, found
 
 
@@ -487,6 +487,44 @@ def test_scenes_of_one_split_and_those_to_predict_may_share_ground(tmp_path):
     assert leaks([*ones, looked(tmp_path, "c", "predict", GRID)]) == ([], [])
 
 
+@pytest.mark.parametrize("split", ["predict", "val"])
+def test_ground_that_a_taught_scene_shares_with_a_tested_one_is_as_bad_as_of_training(
+    tmp_path, split
+):
+    far = looked(tmp_path, "a", "train", utm_grid(80, 120, x=6e5))
+    one = looked(tmp_path, "b", split, GRID)
+    test = looked(tmp_path, "c", "test", utm_grid(80, 120, x=5e5 + 100))
+
+    rows, found = leaks([far, one, test], taught=("a", "b"))
+
+    (error,) = found.of("error")
+    assert error.where == rows[-1]["between"] == "adapt.scenes and test"
+    assert "leak: share 1" in error.what and str(tmp_path / "b.tif") in error.what
+    assert "let the teacher learn from other scenes" in error.remedy
+    assert "check.leak: warning" in error.remedy
+    passed = leaks([far, one, test], taught=("a", "b"), leak="warning")[1]
+    assert [one.level for one in passed] == ["warning"]
+    assert leaks([far, one, test], taught=("a",))[1] == []
+
+
+def test_a_taught_scene_may_share_ground_with_those_that_are_not_tested(tmp_path):
+    looks = [looked(tmp_path, name, name, GRID) for name in ("train", "predict")]
+    test = looked(tmp_path, "test", "test", utm_grid(80, 120, x=6e5))
+
+    assert leaks([*looks, test], taught=("train", "predict"))[1] == []
+
+
+def test_a_taught_scene_is_compared_with_the_tests_of_every_fold(tmp_path):
+    split = Split(folds=2)
+    ones = [looked(tmp_path, str(n), "folds", utm_grid(80, 120, x=5e5 + 200 * n)) for n in range(2)]
+    over = looked(tmp_path, "over", "predict", GRID)
+
+    found = leaks([*ones, over], split, taught=("over",))[1]
+
+    (error,) = found.of("error")
+    assert error.where.startswith("adapt.scenes and test of fold ")
+
+
 def test_a_divided_scene_is_compared_with_every_other_and_not_with_itself(tmp_path):
     divided = looked(tmp_path, "a", "blocks", GRID)
     far = looked(tmp_path, "b", "blocks", utm_grid(80, 120, x=6e5))
@@ -523,3 +561,13 @@ def test_pictures_that_continue_one_another_are_found_between_parts(tmp_path):
 
     assert row["continuing"] == 1
     assert finding.what.startswith("leak: 1 pairs of images continue one another")
+
+
+def test_a_picture_that_is_taught_and_tested_under_two_names_is_an_error(tmp_path):
+    picture(tmp_path / "a.tif", PLAIN)
+    picture(tmp_path / "b.tif", PLAIN)
+    looks = [looked(tmp_path, "a", "predict", PLAIN), looked(tmp_path, "b", "test", PLAIN)]
+
+    assert leaks(looks) == ([], [])
+    (error,) = leaks(looks, taught=("a",))[1]
+    assert error.level == "error" and "leak: 1 pairs of images are the same" in error.what

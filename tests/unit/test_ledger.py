@@ -193,7 +193,7 @@ def test_what_is_not_finite_is_refused_by_number_and_what_came_before_is_kept(tm
 
     with (
         Ledger(tmp_path / "a", SIZE) as ledger,
-        pytest.raises(ValueError, match=r"window 2: depth is .*(nan|inf).*, expected numbers"),
+        pytest.raises(ValueError, match=r"a: depth in window 2 is .*(nan|inf).*, expected numbers"),
     ):
         ledger.append(windows)
 
@@ -205,7 +205,10 @@ def test_a_range_that_float32_does_not_hold_is_refused(tmp_path):
     window = np.zeros((1, SIZE, SIZE), np.float32)
     window[0, 0, :2] = -3e38, 3e38
 
-    with Ledger(tmp_path / "a", SIZE) as ledger, pytest.raises(ValueError, match="window 0: depth"):
+    with (
+        Ledger(tmp_path / "a", SIZE) as ledger,
+        pytest.raises(ValueError, match="depth in window 0"),
+    ):
         ledger.append(window)
 
 

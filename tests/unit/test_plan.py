@@ -46,8 +46,71 @@ def test_jobs_are_as_many_as_snakemake_counts(tmp_path, monkeypatch, change, row
     assert found == expected
 
 
+def loaded(folder, monkeypatch, **changes):
+    study = write_study(folder, tiny_study() | changes, TINY_ROWS)
+    monkeypatch.chdir(folder)
+    return load(yaml.safe_load(study.read_text()), [str(study)])
+
+
 def test_disk_holds_stores_two_bytes_a_field_and_two_maps_a_training():
-    assert disk_gb(PLAN, bytes_tiled=1_000, pixels=100) == (1_000 + 100 * (4 + 6)) / 1e9
+    found = disk_gb(PLAN, bytes_tiled=1_000, pixels=100, largest=60)
+
+    assert found == (1_000 + 100 * (4 + 6)) / 1e9
+
+
+def test_disk_holds_what_a_teacher_said_of_the_largest_raster(tmp_path, monkeypatch):
+    depth = {"overlap": 0.5, "teachers": {"elevation": {"overlap": 0.75}}}
+    made = plan_of(loaded(tmp_path, monkeypatch, depth=depth))
+
+    less, more = (disk_gb(made, 1_000, 100, largest) for largest in (0, 60))
+
+    # half of a window each way: four windows over every pixel, two bytes each
+    assert more - less == pytest.approx(60 * 4 * 2 / 1e9)
+
+
+@pytest.mark.parametrize(
+    "depth, adapt, window",
+    [
+        ({}, {}, 100),
+        ({"resample": 0.5}, {}, 200),
+        ({"resample": 3}, {}, 33),
+        ({}, {"resample": 0.5}, 200),
+        ({"gsd": 1.0}, {"resample": 0.5}, 100),
+        ({"resample": 2.0}, {"resample": 0.5}, 50),
+    ],
+)
+def test_a_teacher_s_window_counts_in_pixels_of_the_scene(
+    tmp_path, monkeypatch, depth, adapt, window
+):
+    base = tiny_study()["adapt"]["teachers"]
+    changes = {"depth": {"window": 100} | depth, "adapt": {"teachers": base} | adapt}
+
+    made = plan_of(loaded(tmp_path, monkeypatch, **changes))
+
+    assert (made.window, made.field_window) == (64, window)
+
+
+def test_memory_counts_one_value_of_pseudo_depth_and_all_classes_of_probabilities():
+    wide = PLAN.model_copy(update={"field_window": 2 * PLAN.classes * PLAN.window})
+    narrow = PLAN.model_copy(update={"field_window": PLAN.classes * PLAN.window})
+
+    assert memory_gb(narrow, [1_000]) == memory_gb(PLAN, [1_000])
+    assert memory_gb(wide, [1_000]) - LIBRARIES_GB == pytest.approx(
+        2 * (memory_gb(PLAN, [1_000]) - LIBRARIES_GB)
+    )
+
+
+def test_the_plan_knows_which_scenes_any_teacher_learns_from(tmp_path, monkeypatch):
+    (base,) = tiny_study()["adapt"]["teachers"].values()
+    unused = {"base": base, "scenes": ["hill", "east"]}
+    rows = [*TINY_ROWS, row("hill", "predict")]
+    teachers = {"town": base, "spare": unused}
+    study = write_study(tmp_path, tiny_study() | {"adapt": {"teachers": teachers}}, rows)
+    monkeypatch.chdir(tmp_path)
+
+    made = plan_of(load(yaml.safe_load(study.read_text()), [str(study)]))
+
+    assert made.taught == ("east", "hill")
 
 
 def test_memory_grows_with_classes_and_width_but_not_with_height():
@@ -65,10 +128,7 @@ def test_memory_grows_with_classes_and_width_but_not_with_height():
 def test_the_plan_knows_whether_a_study_says_what_becomes_black_and_white(
     tmp_path, monkeypatch, stretch, is_stretched
 ):
-    study = write_study(tmp_path, tiny_study() | {"stretch": stretch}, TINY_ROWS)
-    monkeypatch.chdir(tmp_path)
-
-    made = plan_of(load(yaml.safe_load(study.read_text()), [str(study)]))
+    made = plan_of(loaded(tmp_path, monkeypatch, stretch=stretch))
 
     assert made.is_stretched is is_stretched
     assert (made.fields, made.trainings, made.classes, made.window) == (2, 2, 7, 64)

@@ -319,7 +319,7 @@ def test_a_window_that_is_no_number_is_an_error_every_time_and_nothing_takes_its
         found = field(tmp_path / "a", pixels)
         network = Bad()
         network.shown = [np.zeros(len(found.ledger) // BATCH * BATCH)]
-        with found.ledger, pytest.raises(ValueError, match="window 7: depth is nan"):
+        with found.ledger, pytest.raises(ValueError, match="depth in window 7 is nan"):
             found.listen(network, BATCH, quietly)
         assert len(found.ledger) == 7
 

@@ -80,6 +80,28 @@ def test_one_model_may_be_taught_in_many_ways(at):
     assert found["net"].adapt is None
 
 
+@pytest.mark.parametrize("own, other", [("gsd", "resample"), ("resample", "gsd")])
+def test_a_resolution_of_a_teacher_s_own_takes_the_place_of_the_section_s(at, own, other):
+    adapt = {other: 0.5, "teachers": {"own": {"base": "net", own: 2.0}, "long": "net"}}
+    depth = {other: 0.25, "teachers": {"own": {own: 4.0}, "net": {"batch": 8}}}
+
+    found = loaded(at, adapt=adapt, depth=depth).teachers
+
+    for seen, value in ((found["own"].adapt, 2.0), (found["own"].depth, 4.0)):
+        assert (getattr(seen, own), getattr(seen, other)) == (value, None)
+    for seen, value in ((found["long"].adapt, 0.5), (found["net"].depth, 0.25)):
+        assert (getattr(seen, own), getattr(seen, other)) == (None, value)
+
+
+def test_a_teacher_may_see_scenes_as_they_are_though_the_section_says_otherwise(at):
+    depth = {"gsd": 0.5, "teachers": {"net": {"gsd": None}, "other": {"resample": None}}}
+
+    found = loaded(at, adapt={"teachers": {"own": "net"}}, depth=depth).teachers
+
+    assert (found["net"].depth.gsd, found["net"].depth.resample) == (None, None)
+    assert (found["other"].depth.gsd, found["other"].depth.resample) == (0.5, None)
+
+
 def test_a_teacher_learns_from_training_scenes_with_elevation(at):
     assert loaded(at, adapt={"teachers": {"own": "net"}}).taught("own") == ["north"]
 
@@ -102,6 +124,28 @@ def test_a_teacher_that_would_learn_from_what_it_must_not_is_refused(at, scene, 
     adapt = {"teachers": {"own": {"base": "net", "scenes": ["north", scene]}}}
 
     assert refused(at, adapt=adapt) == f"scenes.tsv: {said} (teacher 'own')"
+    # its manifest can be asked for though no experiment uses it
+    unused = refused(at, adapt=adapt, train={"teacher": "net"})
+    assert unused == f"scenes.tsv: {said} (teacher 'own')"
+
+
+FOLDS = ["cut\td.tif\tl.tif\te.tif\tblocks", "whole\tb.tif\tl.tif\te.tif\tfolds"]
+
+
+def test_with_folds_a_teacher_that_nobody_uses_learns_from_no_scene_that_is_tested(at):
+    (at / "scenes.tsv").write_text("\n".join([HEADER, *ROWS[:1], *FOLDS]) + "\n")
+    sections = {"split": {"folds": 2}, "train": {"teacher": "net"}}
+
+    assert loaded(at, adapt={"teachers": {"own": "net"}}, **sections).taught("own") == ["north"]
+    for scene, split in (("cut", "blocks"), ("whole", "folds")):
+        adapt = {"teachers": {"own": {"base": "net", "scenes": [scene]}}}
+        assert f"split of '{scene}' is {split}, expected" in refused(at, adapt=adapt, **sections)
+
+
+def test_of_a_divided_scene_a_teacher_learns_where_there_are_no_folds(at):
+    (at / "scenes.tsv").write_text("\n".join([HEADER, *FOLDS[:1]]) + "\n")
+
+    assert loaded(at, adapt={"teachers": {"own": "net"}}).taught("own") == ["cut"]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +160,16 @@ def test_a_teacher_that_would_learn_from_what_it_must_not_is_refused(at, scene, 
             "depth.teachers has 'gone', expected one of elevation, own, net, other",
         ),
         (
-            {"depth": {"gsd": 1.0, "teachers": {"own": {"resample": 0.5}}}},
-            "gsd is 1.0 and resample 0.5, expected one of them",
+            {"depth": {"teachers": {"own": {"gsd": 1.0, "resample": 0.5}}}},
+            "depth.teachers.own: gsd is 1.0 and resample 0.5, expected one of them",
+        ),
+        (
+            {"adapt": {"teachers": {"own": {"base": "net", "gsd": 1.0, "resample": 0.5}}}},
+            "adapt.teachers.own: gsd is 1.0 and resample 0.5, expected one of them",
+        ),
+        (
+            {"depth": {"gsd": 1.0, "resample": 0.5, "teachers": {"own": {"gsd": 2.0}}}},
+            "depth: gsd is 1.0 and resample 0.5, expected one of them",
         ),
         (
             {"depth": {"teachers": {"own": {"teachers": {}}}}},

@@ -39,11 +39,16 @@ def folder_of(path, *names):
         ("/data/depth_anything_v2_vitl.pth", "CC-BY-NC-4.0"),
         ("weights/dinov2_vitg14_reg4_pretrain.pth", "Apache-2.0"),
         ("weights/dinov2_mine.pth", "unknown"),
+        ("weights/Depth-Anything-V2-Large-hf", "CC-BY-NC-4.0"),
+        ("weights/dinov2-mine", "unknown"),
+        ("apple/DepthPro-hf", "apple-amlr"),
         ("someone/else", "unknown"),
         (None, "none needed: drawn at random"),
     ],
 )
-def test_a_licence_is_known_by_the_beginning_of_a_source(source, licence):
+def test_a_licence_is_known_by_the_beginning_of_a_source_or_the_name_of_what_is_here(
+    source, licence
+):
     assert licence_of(source, None) == licence
 
 
@@ -65,14 +70,29 @@ def test_what_is_known_counts_more_than_a_card_and_a_card_more_than_nothing():
 
 
 @pytest.mark.parametrize(
-    "licence", ["CC-BY-NC-4.0", "cc-by-nc-sa-4.0", "PolyForm-Noncommercial-1.0.0", "Non-Commercial"]
+    "licence",
+    [
+        "CC-BY-NC-4.0",
+        "cc-by-nc-sa-4.0",
+        "CC BY NC 4.0",
+        "cc_by_nc_4.0",
+        "PolyForm-Noncommercial-1.0.0",
+        "Non-Commercial",
+        "non_commercial",
+        "fair-noncommercial-research",
+        "NCGL-UK-2.0",
+        "apple-amlr",
+        "Apple AMLR",
+        "intel-research",
+        "research-only",
+    ],
 )
 def test_a_licence_that_forbids_commercial_use_is_known_as_such(licence):
     assert is_restricted(licence)
 
 
 @pytest.mark.parametrize(
-    "licence", ["Apache-2.0", "MIT", "CC-BY-4.0", "unknown", "NCSA", "OGL-UK-3.0"]
+    "licence", ["Apache-2.0", "MIT", "CC-BY-4.0", "unknown", "NCSA", "OGL-UK-3.0", "apple-ascl"]
 )
 def test_a_licence_that_allows_it_is_not(licence):
     assert not is_restricted(licence)
@@ -168,6 +188,18 @@ def test_weights_that_are_converted_are_weights(look, tmp_path, weights):
     folder = folder_of(tmp_path / "model", "config.json", weights)
 
     assert look(source=str(folder))[1]["error"] == []
+
+
+def test_a_licence_is_known_by_the_file_that_is_chosen_of_a_source(look, tmp_path):
+    folder = folder_of(tmp_path / "weights", "depth_anything_v2_vitl.pth")
+
+    row, said = look(source=str(folder), file="depth_anything_v2_vitl.pth")
+
+    assert row["licence"] == "CC-BY-NC-4.0"
+    assert said["warning"] == ["fetch.models.mine: CC-BY-NC-4.0: not for commercial use"]
+    assert licence_of("someone/mirror", None, "mit", "v2/depth_anything_v2_vitl.pth") == (
+        "CC-BY-NC-4.0"
+    )
 
 
 def test_a_folder_with_its_files_is_here(look, tmp_path):

@@ -12,11 +12,13 @@ class Params(StageParams):
 
     teachers: dict[Name, str | dict[str, Any]] = Field({})
     """Name of the adapted teacher → the model of `fetch.models` that it starts from; or `{base:
-    model}` with what differs for this teacher from the other keys of this section."""
+    model}` with what differs for this teacher from the other keys of this section; its own `gsd`
+    or `resample` takes the place of either."""
 
     scenes: tuple[str, ...] | None = None
     """Scenes to learn from, with elevation; by default all training scenes that have it. A test
-    scene is refused, and of a divided scene only the training part is used."""
+    scene is refused, and by `check` one on its ground; of a divided scene only the training part
+    is used."""
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Seed of the order of crops."""

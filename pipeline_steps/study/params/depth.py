@@ -11,7 +11,8 @@ class Params(StageParams):
     """How a teacher's windows become one seamless field of relative height."""
 
     teachers: dict[Name, dict[str, Any]] = Field({})
-    """Name of a teacher → what differs for it from the other keys of this section."""
+    """Name of a teacher → what differs for it from the other keys of this section; its own `gsd` or
+    `resample` takes the place of either."""
 
     window: Annotated[int, Field(ge=32, le=8192)] = 518
     """Height and width of a window as the teacher sees it, in its own pixels."""
