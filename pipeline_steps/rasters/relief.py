@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline_steps.rasters.ground import Ground
 
-SAMPLE = 2_000_000
+SAMPLE = 500_000
 """Pixels, evenly spread, from which percentiles are taken."""
 
 FLAT = 1e-5

@@ -138,6 +138,9 @@ def _stage(
     """Return the seconds of the stage, and the peak memory of the process that it had to itself."""
     from pipeline_steps import depth
 
+    # what every Python process pays once, whatever the scene, is no part of the throughput
+    from pipeline_steps.models import runner  # noqa: F401
+
     files = [out / name for name in ("depth.zarr", "quality.json", "manifest.json")]
     begin = time.perf_counter()
     depth.run(teacher, scene, stretch, *files, params)
@@ -169,8 +172,8 @@ def _study(folder: Path, network: str, size: int) -> tuple[Path, Path, Path]:
     grid = utm_grid(size, size, 0.5)
     write_raster(folder / "image.tif", image, grid, photometric="RGB")
     write_raster(folder / "elevation.tif", height, grid)
-    files = {"image": "image.tif", "elevation": "elevation.tif"}
-    scene, stretched = tile_scene(folder, nodata=0, **files), folder / "stretch.json"
+    layers = {"image": "image.tif", "elevation": "elevation.tif"}
+    scene, stretched = tile_scene(folder, nodata=0, **layers), folder / "stretch.json"
     stretch.run([scene], [], stretched, stretch.Params())
     return files[-1], scene, stretched
 
