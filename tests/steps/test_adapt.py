@@ -81,9 +81,9 @@ def test_the_manifest_tells_depth_how_to_show_scenes_to_the_teacher(tmp_path, ba
 
     keys = ("gives", "license", "gsd", "resample")
     origin = read_manifest(base)
-    expected = [origin.get("gives"), origin.get("license"), None, 0.5, 32]
+    expected = [origin.get("gives"), origin.get("license"), None, 0.5]
     assert [plain[key] for key in keys] == expected
-    assert [by_gsd[key] for key in keys] == ["depth", "CC-BY-NC-4.0", 1.0, None, 32]
+    assert [by_gsd[key] for key in keys] == ["depth", "CC-BY-NC-4.0", 1.0, None]
 
 
 def test_scenes_of_half_a_metre_seen_at_one_are_halved(tmp_path, base, covered):
