@@ -75,10 +75,10 @@ def study(finished):
         ("tabulate", {"digits": 2}, {"tabulate", "report"}),
         ("score", {"boundary_px": 1}, {"score", "tabulate", "report"}),
         ("predict", {"overlap": 0.5}, {"predict", "score", "tabulate", "report"}),
-        # what a run needs of memory is told by `check`
+        # what a run needs of memory and of disk is told by `check`
         ("predict", {"window": 96}, {"check", "predict", "score", "tabulate", "report"}),
         ("train", {"lr": 0.001}, BELOW_TRAIN),
-        ("depth", {"overlap": 0.5}, {"depth"} | BELOW_TRAIN),
+        ("depth", {"overlap": 0.5}, {"check", "depth"} | BELOW_TRAIN),
         ("adapt", {"lr": 0.01}, {"adapt", "depth"} | BELOW_TRAIN),
         ("stretch", {"limits": [[0, 200]]}, {"check"} | BELOW_STRETCH),
         ("stretch", {"percentiles": [2, 98]}, {"check"} | BELOW_STRETCH),
