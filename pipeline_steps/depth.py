@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,7 +119,7 @@ class _Maker:
         resample = params.window / self.sizes[index]
         # beyond the raster there is nothing to see
         size = min(self.sizes[index], max(grid.height, grid.width))
-        picture, valid = self.scene.picture(index, self.limits), self.scene.valid(index)
+        picture, valid = self.scene.in_strips(index, self.limits, size)
         file, anchor = self.work / f"{index}.windows", self.aligns and params.anchor
         with Ledger(file, size) as ledger:
             field = Field(picture, valid, size, params.overlap, ledger, anchor)
@@ -126,20 +127,21 @@ class _Maker:
                 show = functools.partial(track, what=self.scene.rasters[index], unit="batches")
                 field.listen(self._running(resample), params.batch, show)
             before, after = field.align() if self.aligns else (field.disagreement(),) * 2
-            hard = Seam(*field.lines("none"))
-            for top, band in known(field.rows("none"), valid):
-                hard.look(top, band)
-            facts = {
-                "windows": len(field.windows),
-                "window_px": size,
-                "disagreement_before": before,
-                "disagreement": after,
-                "seam_unblended": hard.value(),
-            }
-            seams = field.lines(params.blend)
-            facts |= self._finish(index, lambda: field.rows(params.blend), seams)
+            facts = {"windows": len(field.windows), "window_px": size}
+            facts |= {"disagreement_before": before, "disagreement": after}
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                unblended = beside.submit(self._unblended, index, field)
+                seams = field.lines(params.blend)
+                found = self._finish(index, lambda: field.rows(params.blend), seams)
         remove(file)
-        return facts
+        return {**facts, "seam_unblended": unblended.result(), **found}
+
+    def _unblended(self, index: int, field: Field) -> float | None:
+        """Return the seam metric of a field whose windows are put side by side."""
+        seam = Seam(*field.lines("none"))
+        for top, band in known(field.rows("none"), self.scene.valid(index)):
+            seam.look(top, band)
+        return seam.value()
 
     def _size(self, index: int) -> int:
         """Return a window's height and width in pixels of a raster."""
@@ -150,9 +152,9 @@ class _Maker:
         return window_of(p.window, factor_to(gsd, factor, self.scene.grid(index), what), what)
 
     def _start(self, resample: float) -> Running:
-        p, gives = self.params, self.facts.get("gives")
+        p, how = self.params, (self.facts.get("gives"), resample)
         return _runner().runner(
-            self.teacher.parent, gives, resample, p.precision, p.backend, p.compile, p.turns
+            self.teacher.parent, *how, p.precision, p.backend, p.batch, p.compile, p.turns
         )
 
     def _finish(self, index: int, rows: Rows, seams: Any) -> dict[str, Any]:
@@ -166,34 +168,31 @@ class _Maker:
             relief.look(band)
             seam.look(top, band)
         relief.settle()
-        shape = (grid.height, grid.width)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            quality = beside.submit(self._quality, index, relief)
+            self._write(index, relief, rows)
+        edges = {"low": relief.low, "high": relief.high}
+        return {**edges, "seam": seam.value(), **quality.result()}
+
+    def _write(self, index: int, relief: Relief, rows: Rows) -> None:
+        shape = (relief.height, relief.width)
         target = new_array(self.work / "depth.zarr", index, shape, "float16", np.nan, CHUNK)
         if relief.is_flat:
             log.warning(
                 "%s: %s has no relief; no depth there", self.scene.name, self.scene.rasters[index]
             )
-        else:
-            with in_rows(target) as write:
-                for top, band in known(rows(), valid):
-                    write(relief.normalised(top, band))
-        return {
-            "low": relief.low,
-            "high": relief.high,
-            "seam": seam.value(),
-            **self._quality(index, relief),
-        }
+            return
+        with in_rows(target) as write:
+            for top, band in known(rows(), self.scene.valid(index)):
+                write(relief.normalised(top, band))
 
     def _quality(self, index: int, relief: Relief) -> dict[str, Any]:
         """Compare the sample with the scene's elevation, where it has one."""
-        every, facts = slice(None, None, relief.step), self.scene.facts
-        height = np.full(relief.sample.shape, np.nan, np.float32)
-        labels = np.full(relief.sample.shape, IGNORE, np.uint8)
-        if facts["has_elevation"]:
-            height = self.scene.array("elevation", index)[every, every]
-        if facts["has_labels"]:
-            labels = self.scene.array("labels", index)[every, every]
-        known = np.isfinite(relief.sample) & np.isfinite(height) & (not relief.is_flat)
-        return height_quality(relief.sample[known], height[known], labels[known], facts["classes"])
+        scene, sample = self.scene, relief.sample
+        height = scene.sampled("elevation", index, relief.step, np.nan)
+        labels = scene.sampled("labels", index, relief.step, IGNORE)
+        known = np.isfinite(sample) & np.isfinite(height) & (not relief.is_flat)
+        return height_quality(sample[known], height[known], labels[known], scene.facts["classes"])
 
 
 if __name__ == "__main__":

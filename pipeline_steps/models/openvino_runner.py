@@ -23,8 +23,10 @@ class OpenVino:
     each other and batches may have any length. Images are resampled outside, in float32.
     """
 
-    def __init__(self, folder: Path, gives: str | None, resample: float, precision: str) -> None:
-        self.openvino = import_openvino()
+    def __init__(
+        self, folder: Path, gives: str | None, resample: float, precision: str, batch: int
+    ) -> None:
+        self.openvino, self.batch = import_openvino(), batch
         # weights become constants of a graph, which those that can learn may not
         self.teacher = load_teacher(folder, resample, gives).eval().requires_grad_(False)
         in_bf16 = uses_bf16(torch.device("cpu"), precision)
@@ -37,7 +39,7 @@ class OpenVino:
         seen = self.teacher.prepare(torch.from_numpy(np.ascontiguousarray(images)))
         size = tuple(seen.shape[2:])
         if size not in self.networks:
-            self.networks[size] = self._converted(seen[:1], len(images))
+            self.networks[size] = self._converted(seen[:1])
         network = self.networks[size]
         requests = [network.start(image) for image in seen.numpy()]
 
@@ -48,14 +50,14 @@ class OpenVino:
 
         return wait
 
-    def _converted(self, image: torch.Tensor, batch: int) -> "_Requests":
-        """Return the network for images of this size, and ``batch`` of them at a time."""
+    def _converted(self, image: torch.Tensor) -> "_Requests":
+        """Return the network for images of this size."""
         model = _traced(self.teacher, image)
         settings = {
             "INFERENCE_PRECISION_HINT": self.arithmetic,
             "INFERENCE_NUM_THREADS": cores(),
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "PERFORMANCE_HINT_NUM_REQUESTS": batch,
+            "PERFORMANCE_HINT_NUM_REQUESTS": self.batch,
             # other jobs may run beside this one, and would be pinned to the same cores
             "ENABLE_CPU_PINNING": False,
         }

@@ -22,13 +22,15 @@ def runner(
     resample: float,
     precision: str,
     backend: str,
+    batch: int,
     compiled: bool,
     turns: bool,
 ) -> Running:
     """Return what runs the teacher of a hub-layout folder, on a GPU where there is one.
 
     ``gives`` and ``resample`` are ``load_teacher``'s, ``precision`` is ``autocast``'s. ``backend``
-    is `torch`, or `openvino` (CPU only). ``compiled`` compiles torch's network when it first runs.
+    is `torch`, or `openvino` (CPU only). It is given ``batch`` images at most at a time.
+    ``compiled`` compiles torch's network when it first runs.
     With ``turns``, every image is seen flipped and turned in all eight ways, which costs as much
     more and takes out what a network holds of up and down.
 
@@ -39,9 +41,9 @@ def runner(
     backend needs.
     """
     if backend == "openvino":
-        run: Running = OpenVino(folder, gives, resample, precision)
+        run: Running = OpenVino(folder, gives, resample, precision, batch)
     elif backend == "torch":
-        run = Torch(folder, gives, resample, precision, compiled)
+        run = Torch(folder, gives, resample, precision, batch if compiled else None)
     else:
         raise ValueError(f"depth.backend is {backend!r}, expected torch or openvino")
     return _in_eight_ways(run) if turns else run

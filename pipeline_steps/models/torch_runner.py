@@ -24,14 +24,15 @@ from pipeline_steps.models.teacher import load_teacher, one_channel
 class Torch:
     """A teacher where it runs: started with images [n, 3, H, W], it waits for heights [n, H, W].
 
-    On a GPU images and heights go to and fro while the network is at work on others.
+    On a GPU images and heights go to and fro while the network is at work on others. With
+    ``compiled`` the network is compiled for so many images, and for fewer is given some twice.
     """
 
     def __init__(
-        self, folder: Path, gives: str | None, resample: float, precision: str, compiled: bool
+        self, folder: Path, gives: str | None, resample: float, precision: str, compiled: int | None
     ) -> None:
         self.device, self.precision, self.compiled = pick_device(), precision, compiled
-        self.on_gpu, self.largest = self.device.type == "cuda", 0
+        self.on_gpu = self.device.type == "cuda"
         in_bf16 = uses_bf16(self.device, precision)
         attention = BY_HEAD if in_bf16 and not self.on_gpu else None
         teacher = load_teacher(folder, resample, gives, attention).eval()
@@ -49,7 +50,8 @@ class Torch:
         """Start on images float32 [n, 3, H, W] in [0, 1]; return what waits for their height."""
         count = len(images)
         if self.compiled:
-            images = self._filled(images)
+            missing = np.repeat(images[:1], self.compiled - count, axis=0)
+            images = np.concatenate([images, missing])
         height = self._forward(self._sent(images))[:count, 0]
         if not self.on_gpu:
             return height.numpy
@@ -80,12 +82,6 @@ class Torch:
                 f"depth.compile is true, but torch.compile fails ({reason}), expected a C compiler,"
                 " or depth.compile: false"
             ) from error
-
-    def _filled(self, images: np.ndarray) -> np.ndarray:
-        """Return a batch of the first one's length: for any other, compiling would start anew."""
-        self.largest = max(self.largest, len(images))
-        missing = self.largest - len(images)
-        return np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
 
 
 def _end_in_float32(network: nn.Module) -> None:

@@ -14,7 +14,9 @@ noisier they are than the rest, so where overlaps agree they have their way.
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from scipy import sparse
@@ -39,6 +41,12 @@ wrong it gets wrong in whole quarters, which comparing neighbours does not show.
 SMOOTHNESS = 0.25
 """Standard deviation of an overlap's error beside that of its pixels' errors, at least: these are
 smooth, so that all of them tell as much as 16 that are independent."""
+
+THREADS = 4
+"""Overlaps that are compared at a time."""
+
+AT_ONCE = 256
+"""Overlaps that wait to be compared."""
 
 HUBER = 1.345
 """Standard deviations from which an error counts linearly: 95 % efficient on normal errors."""
@@ -119,15 +127,22 @@ def overlaps(
     height = windows[0].height if windows else 0
     rows = max((sum(top <= y < top + height for y in across) for top in across), default=0)
     held = max(2, rows) * max(across.values(), default=0) + 4
-    depth = lru_cache(maxsize=held)(lambda number: depths[number])
+    cached, reading = lru_cache(maxsize=held)(lambda number: depths[number]), Lock()
     weight = lru_cache(maxsize=64)(lambda size, a, b: hann(size)[a.slices] * hann(size)[b.slices])
     pairs, facts = list(overlapping(windows)), []
-    for i, j in pairs:
+
+    def compared(pair: tuple[int, int]) -> np.ndarray:
+        i, j = pair
         ground = common(windows[i], windows[j])
-        seen = [moved(ground, windows[k]) for k in (i, j)]
-        a, b = (depth(k)[window.slices] for k, window in zip((i, j), seen, strict=True))
+        seen = [moved(ground, windows[k]) for k in pair]
+        with reading:  # else two threads would read the same window
+            a, b = (cached(k)[window.slices] for k, window in zip(pair, seen, strict=True))
         valid, weights = is_valid(ground), weight(windows[i].height, *seen)
-        facts.append(statistics(a, b, weights if valid is None else weights * valid))
+        return statistics(a, b, weights if valid is None else weights * valid)
+
+    with ThreadPoolExecutor(max_workers=THREADS) as threads:
+        for first in range(0, len(pairs), AT_ONCE):
+            facts += threads.map(compared, pairs[first : first + AT_ONCE])
     return Overlaps.of(pairs, facts)
 
 

@@ -4,6 +4,7 @@ One file a raster, one record a window, in the order of the windows. Plain reads
 of a memory map would count as the process's own memory.
 """
 
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ NARROWEST = LEVELS * float(np.finfo(np.float32).tiny)
 class Ledger:
     """Windows float32 [size, size] by number; each is written once, in order.
 
-    Opening an existing file keeps its records up to the first that is not whole.
+    Opening an existing file keeps its records up to the first that is not whole. Any number of
+    threads may read.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -76,8 +78,8 @@ class Ledger:
         return np.stack([self[number] for number in numbers])
 
     def _read(self, number: int) -> np.ndarray:
-        self._file.seek(number * self._record.itemsize)
-        data = self._file.read(self._record.itemsize)
+        size = self._record.itemsize
+        data = os.pread(self._file.fileno(), size, number * size)
         return np.frombuffer(data, self._record, 1)[0]
 
     def _whole(self) -> int:

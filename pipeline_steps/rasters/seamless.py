@@ -33,9 +33,6 @@ Running = Callable[[np.ndarray], Callable[[], np.ndarray]]
 Shown = Callable[[Iterable[np.ndarray], int], Iterable[np.ndarray]]
 """Passes on work of so many steps, and shows how far it is."""
 
-STRIP = 512
-"""Rows of the scene that are averaged at a time, at least."""
-
 
 class Field:
     """The windows over one raster [H, W], and the one field that they make.
@@ -153,7 +150,7 @@ class Field:
     def _whole_scene(self) -> np.ndarray:
         """Return means over square cells of the picture, float32 [3, rows, columns]."""
         cell, strips = self.cell, []
-        for strip in blocks(self.height, self.width, max(1, STRIP // cell) * cell):
+        for strip in blocks(self.height, self.width, max(1, self.size // cell) * cell):
             if strip.x == 0:
                 strips.append([])
             pixels = read(self.picture, strip)

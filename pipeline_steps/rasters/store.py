@@ -13,7 +13,7 @@ from zarr.codecs import GzipCodec, ZstdCodec
 
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.splits import Division, name_of
-from pipeline_steps.rasters.views import EIGHT_BIT, Part, Picture
+from pipeline_steps.rasters.views import EIGHT_BIT, Part, Picture, Strips
 from pipeline_steps.rasters.windows import Window
 
 Limits = Sequence[Sequence[float]]
@@ -193,6 +193,13 @@ class Scene:
         grid, count = self.grid(index), self.facts["rasters"][index]["valid_pixels"]
         return None if count == grid.height * grid.width else self.array("valid", index)
 
+    def sampled(self, store: str, index: int, step: int, fill: float) -> np.ndarray:
+        """Read every ``step``-th row and column of a layer; all ``fill`` where there is none."""
+        grid = self.grid(index)
+        if self.facts[f"has_{store}"]:
+            return self.array(store, index)[::step, ::step]
+        return np.full((-(-grid.height // step), -(-grid.width // step)), fill)
+
     def division(self, index: int) -> Division | None:
         """Return how raster ``index`` is divided."""
         if self.divided is None:
@@ -237,6 +244,14 @@ class Scene:
     def picture(self, index: int, stretch: Limits | None) -> Picture:
         """Open what networks see of raster ``index``, stretched as the study says."""
         return Picture(self.array("image", index), self.facts["rgb"], self.limits(stretch))
+
+    def in_strips(
+        self, index: int, stretch: Limits | None, rows: int
+    ) -> tuple[Picture, Strips | None]:
+        """Open ``picture`` and ``valid``, to be read downwards in windows of so many rows."""
+        valid = self.valid(index)
+        strips = None if valid is None else Strips(valid, rows)
+        return self.picture(index, stretch).in_strips(rows), strips
 
 
 def tiled(

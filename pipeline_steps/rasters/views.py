@@ -4,6 +4,7 @@ A view is indexed like the array behind it, by the last two axes: ``view[..., ro
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Picture:
         pixels = np.asarray(self.array[(slice(None), *index[-2:])])
         if self._tables is not None:
             pairs = zip(self._tables, self.rgb, strict=True)
-            return np.stack([table[pixels[band]] for table, band in pairs])
+            return np.stack([table.take(pixels[band]) for table, band in pairs])
         return self._stretched(pixels if self.rgb == list(range(len(pixels))) else pixels[self.rgb])
 
     def _stretched(self, pixels: np.ndarray) -> np.ndarray:
@@ -51,6 +52,38 @@ class Picture:
     def held(self) -> "Picture":
         """Return the same picture with its pixels, as they are, in memory."""
         return Picture(np.asarray(self.array[:]), self.rgb, self.limits)
+
+    def in_strips(self, rows: int) -> "Picture":
+        """Return the same picture, to be read from top to bottom in windows of so many rows."""
+        return Picture(Strips(self.array, rows), self.rgb, self.limits)
+
+
+class Strips:
+    """A chunked array, to be read from top to bottom in windows of at most ``rows`` rows.
+
+    Windows overlap and cross chunks: each chunk would be unpacked for every window that touches
+    it. Here whole rows of chunks stay unpacked, as many as such a window can touch.
+    """
+
+    def __init__(self, array: Any, rows: int) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self._chunk = array.chunks[-2]
+        self._strip = lru_cache(maxsize=max(2, rows // self._chunk) + 2)(self._unpacked)
+
+    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
+        *others, rows, columns = index
+        first, last, _ = rows.indices(self.shape[-2])
+        strips = range(first // self._chunk, -(-last // self._chunk))
+        parts = []
+        for number in strips:
+            top = number * self._chunk
+            inside = slice(max(0, first - top), min(self._chunk, last - top))
+            parts.append(self._strip(number)[(*others, inside, columns)])
+        return np.concatenate(parts, axis=-2)
+
+    def _unpacked(self, number: int) -> np.ndarray:
+        top = number * self._chunk
+        return np.asarray(self.array[..., top : top + self._chunk, :])
 
 
 class Part:

@@ -183,7 +183,8 @@ def _network(teacher: Path, params: object, rounds: int = 3) -> list[float]:
     from pipeline_steps.models.runner import runner
 
     p = params
-    running = runner(teacher.parent, None, 1.0, p.precision, p.backend, p.compile, p.turns)
+    how = (p.precision, p.backend, p.batch, p.compile, p.turns)
+    running = runner(teacher.parent, None, 1.0, *how)
     pixels = np.random.default_rng(0).random((p.batch, 3, WINDOW, WINDOW), np.float32)
     running(pixels)()
     speeds = []

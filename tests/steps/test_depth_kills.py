@@ -7,7 +7,6 @@ import shutil
 import signal
 import time
 
-import numpy as np
 import pytest
 
 from pipeline_steps import depth, fetch, synthesize, tile
@@ -109,15 +108,21 @@ def test_what_a_killed_run_has_said_is_not_asked_for_again(tmp_path, inputs, mon
 
 
 @pytest.mark.parametrize("change", [{"batch": 3}, {"overlap": 0.5}, {"blend": "none"}])
-def test_what_was_begun_otherwise_is_begun_anew(tmp_path, inputs, change):
+def test_what_was_begun_otherwise_is_begun_anew(tmp_path, inputs, monkeypatch, change):
     teacher, scene, stretch = inputs
     begun, fresh = (tmp_path / name / "town" / "a" for name in ("begun", "fresh"))
-    (begun / "work.partial").mkdir(parents=True)
-    (begun / "work.partial" / "key.json").write_text("{}")
-    np.zeros(9999, np.uint8).tofile(begun / "work.partial" / "0.windows")
-    params = depth.Params(**{"window": 64, "batch": 2, "precision": "fp32"} | change)
+    params = {"window": 64, "batch": 2, "precision": "fp32"}
 
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(depth._Maker, "_finish", killed)
+        files = (begun / name for name in NAMES)
+        depth.run(teacher, scene, stretch, *files, depth.Params(**params))
+    assert (begun / "work.partial" / "0.windows").stat().st_size > 0
     for folder in (begun, fresh):
-        depth.run(teacher, scene, stretch, *(folder / name for name in NAMES), params)
+        files = (folder / name for name in NAMES)
+        depth.run(teacher, scene, stretch, *files, depth.Params(**params | change))
 
     assert digest_of(begun / "depth.zarr") == digest_of(fresh / "depth.zarr")

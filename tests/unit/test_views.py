@@ -5,8 +5,8 @@ import pytest
 import zarr
 
 from pipeline_steps.rasters.splits import Division
-from pipeline_steps.rasters.views import EIGHT_BIT, Part, Picture
-from pipeline_steps.rasters.windows import Window
+from pipeline_steps.rasters.views import EIGHT_BIT, Part, Picture, Strips
+from pipeline_steps.rasters.windows import Window, grid
 
 WHOLE = (slice(None), slice(None))
 DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -161,3 +161,37 @@ def test_views_go_to_worker_processes_and_say_the_same_there():
     for view in (part, picture):
         sent = pickle.loads(pickle.dumps(view))
         assert np.array_equal(sent[..., 3:9, 10:20], view[..., 3:9, 10:20])
+
+
+class Counted:
+    """An array [bands, H, W] in chunks of 16, which counts how often each row is read."""
+
+    def __init__(self, pixels):
+        self.pixels, self.shape, self.dtype = pixels, pixels.shape, pixels.dtype
+        self.chunks, self.reads = (1, 16, 16), np.zeros(pixels.shape[-2], int)
+
+    def __getitem__(self, index):
+        self.reads[index[-2]] += 1
+        return self.pixels[index]
+
+
+@pytest.mark.parametrize("size", [5, 16, 24, 40])
+@pytest.mark.parametrize("height, width", [(100, 70), (33, 16), (5, 5)])
+def test_strips_are_the_array_and_unpack_each_chunk_once_on_the_way_down(size, height, width):
+    array = Counted(bands(height=height, width=width))
+    strips = Strips(array, size)
+
+    for row in grid(height, width, size, 0.5):
+        for window in row:
+            found = strips[(..., *window.slices)]
+            np.testing.assert_array_equal(found, array.pixels[(..., *window.slices)])
+
+    assert (array.reads == 1).all()
+
+
+def test_a_picture_in_strips_is_the_picture():
+    array = Counted(bands(height=50))
+    picture = Picture(array, (2, 0, 1), [(0, 30_000)] * 4)
+    index = (..., slice(10, 41), slice(3, 20))
+
+    np.testing.assert_array_equal(picture.in_strips(31)[index], picture[index])
