@@ -4,7 +4,6 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -129,19 +128,14 @@ class _Maker:
             before, after = field.align() if self.aligns else (field.disagreement(),) * 2
             facts = {"windows": len(field.windows), "window_px": size}
             facts |= {"disagreement_before": before, "disagreement": after}
-            with ThreadPoolExecutor(max_workers=1) as beside:
-                unblended = beside.submit(self._unblended, index, field)
-                seams = field.lines(params.blend)
-                found = self._finish(index, lambda: field.rows(params.blend), seams)
+            hard = Seam(*field.lines("none"))
+            for top, band in known(field.rows("none"), valid):
+                hard.look(top, band)
+            facts["seam_unblended"] = hard.value()
+            seams = field.lines(params.blend)
+            facts |= self._finish(index, lambda: field.rows(params.blend), seams)
         remove(file)
-        return {**facts, "seam_unblended": unblended.result(), **found}
-
-    def _unblended(self, index: int, field: Field) -> float | None:
-        """Return the seam metric of a field whose windows are put side by side."""
-        seam = Seam(*field.lines("none"))
-        for top, band in known(field.rows("none"), self.scene.valid(index)):
-            seam.look(top, band)
-        return seam.value()
+        return facts
 
     def _size(self, index: int) -> int:
         """Return a window's height and width in pixels of a raster."""
@@ -168,23 +162,22 @@ class _Maker:
             relief.look(band)
             seam.look(top, band)
         relief.settle()
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            quality = beside.submit(self._quality, index, relief)
-            self._write(index, relief, rows)
-        edges = {"low": relief.low, "high": relief.high}
-        return {**edges, "seam": seam.value(), **quality.result()}
-
-    def _write(self, index: int, relief: Relief, rows: Rows) -> None:
-        shape = (relief.height, relief.width)
+        shape = (grid.height, grid.width)
         target = new_array(self.work / "depth.zarr", index, shape, "float16", np.nan, CHUNK)
         if relief.is_flat:
             log.warning(
                 "%s: %s has no relief; no depth there", self.scene.name, self.scene.rasters[index]
             )
-            return
-        with in_rows(target) as write:
-            for top, band in known(rows(), self.scene.valid(index)):
-                write(relief.normalised(top, band))
+        else:
+            with in_rows(target) as write:
+                for top, band in known(rows(), valid):
+                    write(relief.normalised(top, band))
+        return {
+            "low": relief.low,
+            "high": relief.high,
+            "seam": seam.value(),
+            **self._quality(index, relief),
+        }
 
     def _quality(self, index: int, relief: Relief) -> dict[str, Any]:
         """Compare the sample with the scene's elevation, where it has one."""

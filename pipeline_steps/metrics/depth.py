@@ -128,7 +128,7 @@ class Seam:
     """
 
     def __init__(self, rows: Sequence[int], columns: Sequence[int]) -> None:
-        self._lines = {int(row) for row in rows}, np.array(sorted(columns), int)
+        self._lines = np.array(rows, int), np.array(columns, int)
         self._sums, self._counts = np.zeros(2), np.zeros(2, np.int64)
         self._last: np.ndarray | None = None
 
@@ -137,12 +137,9 @@ class Seam:
         down = rows if self._last is None else np.concatenate([self._last, rows])
         first = top + len(rows) - len(down) + 1
         steps = np.abs(np.diff(down, axis=0))
-        is_line = np.array([first + k in self._lines[0] for k in range(len(steps))], bool)
-        self._add(steps[is_line], steps[~is_line])
+        self._add(steps, np.isin(np.arange(first, first + len(steps)), self._lines[0]), 1)
         steps = np.abs(np.diff(rows, axis=1))
-        columns = self._lines[1]
-        columns = columns[(columns > 0) & (columns <= steps.shape[1])] - 1
-        self._add(steps[:, columns], np.delete(steps, columns, axis=1))
+        self._add(steps, np.isin(np.arange(1, rows.shape[1]), self._lines[1]), 0)
         self._last = rows[-1:].copy()
 
     def value(self) -> float | None:
@@ -152,10 +149,13 @@ class Seam:
         across, beside = self._sums / self._counts
         return float(across / beside)
 
-    def _add(self, *steps: np.ndarray) -> None:
-        for place, some in enumerate(steps):
-            self._sums[place] += np.nansum(some, dtype=np.float64)
-            self._counts[place] += np.count_nonzero(~np.isnan(some))
+    def _add(self, steps: np.ndarray, is_line: np.ndarray, axis: int) -> None:
+        sums, counts = steps.sum(axis), np.full(len(is_line), steps.shape[axis])
+        if np.isnan(sums).any():
+            sums, counts = np.nansum(steps, axis), counts - np.isnan(steps).sum(axis)
+        for place, some in enumerate((is_line, ~is_line)):
+            self._sums[place] += sums[some].sum(dtype=np.float64)
+            self._counts[place] += counts[some].sum()
 
 
 def seam(values: np.ndarray, rows: Sequence[int], columns: Sequence[int]) -> float | None:

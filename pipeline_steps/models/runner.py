@@ -43,7 +43,7 @@ def runner(
     if backend == "openvino":
         run: Running = OpenVino(folder, gives, resample, precision, batch)
     elif backend == "torch":
-        run = Torch(folder, gives, resample, precision, batch if compiled else None)
+        run = Torch(folder, gives, resample, precision, batch, compiled)
     else:
         raise ValueError(f"depth.backend is {backend!r}, expected torch or openvino")
     return _in_eight_ways(run) if turns else run

@@ -1,6 +1,7 @@
 """Teachers on torch: a GPU where there is one, the processor otherwise."""
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,24 +21,36 @@ from pipeline_steps.models.device import (
 )
 from pipeline_steps.models.teacher import load_teacher, one_channel
 
+AT_ONCE = 2**18
+"""Pixels that a CPU sees at once, at least one image: more are no faster, and take memory."""
+
 
 class Torch:
     """A teacher where it runs: started with images [n, 3, H, W], it waits for heights [n, H, W].
 
-    On a GPU images and heights go to and fro while the network is at work on others. With
-    ``compiled`` the network is compiled for so many images, and for fewer is given some twice.
+    On a GPU ``batch`` images are seen at once, and go to and fro while the network is at work on
+    others. A CPU sees as many as `AT_ONCE`. With ``compiled`` the network is compiled for so many,
+    and where there are fewer it is given one of them again.
     """
 
     def __init__(
-        self, folder: Path, gives: str | None, resample: float, precision: str, compiled: int | None
+        self,
+        folder: Path,
+        gives: str | None,
+        resample: float,
+        precision: str,
+        batch: int,
+        compiled: bool,
     ) -> None:
-        self.device, self.precision, self.compiled = pick_device(), precision, compiled
+        self.device, self.precision = pick_device(), precision
+        self.batch, self.compiled = batch, compiled
         self.on_gpu = self.device.type == "cuda"
         in_bf16 = uses_bf16(self.device, precision)
         attention = BY_HEAD if in_bf16 and not self.on_gpu else None
         teacher = load_teacher(folder, resample, gives, attention).eval()
         if in_bf16:
             _end_in_float32(teacher.network)
+        self.sees = teacher.sees
         self.teacher = teacher.to(self.device, memory_format=torch.channels_last)
         make_repeatable(self.device)
         if not self.on_gpu:
@@ -48,11 +61,12 @@ class Torch:
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> Callable[[], np.ndarray]:
         """Start on images float32 [n, 3, H, W] in [0, 1]; return what waits for their height."""
-        count = len(images)
+        count, at_once = len(images), self._at_once(*images.shape[2:])
         if self.compiled:
-            missing = np.repeat(images[:1], self.compiled - count, axis=0)
+            missing = np.repeat(images[:1], -count % at_once, axis=0)
             images = np.concatenate([images, missing])
-        height = self._forward(self._sent(images))[:count, 0]
+        parts = [self._forward(some) for some in self._sent(images).split(at_once)]
+        height = torch.cat(parts)[:count, 0]
         if not self.on_gpu:
             return height.numpy
         back = torch.empty(height.shape, pin_memory=True)
@@ -65,6 +79,11 @@ class Torch:
             return back.numpy()
 
         return wait
+
+    def _at_once(self, height: int, width: int) -> int:
+        if self.on_gpu:
+            return self.batch
+        return max(1, min(self.batch, AT_ONCE // math.prod(self.sees(height, width))))
 
     def _sent(self, images: np.ndarray) -> torch.Tensor:
         host = torch.from_numpy(np.ascontiguousarray(images))

@@ -12,11 +12,10 @@ noisier they are than the rest, so where overlaps agree they have their way.
 """
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from threading import Lock
 
 import numpy as np
 from scipy import sparse
@@ -42,11 +41,8 @@ SMOOTHNESS = 0.25
 """Standard deviation of an overlap's error beside that of its pixels' errors, at least: these are
 smooth, so that all of them tell as much as 16 that are independent."""
 
-THREADS = 4
-"""Overlaps that are compared at a time."""
-
-AT_ONCE = 256
-"""Overlaps that wait to be compared."""
+PIXELS = 16_384
+"""Pixels of an overlap that are compared, at most: depth is smooth, so that more tell no more."""
 
 HUBER = 1.345
 """Standard deviations from which an error counts linearly: 95 % efficient on normal errors."""
@@ -119,30 +115,26 @@ def overlaps(
 ) -> Overlaps:
     """Compare all windows that share pixels; ``depths`` are [height, width] each.
 
-    ``is_valid`` gives bool [height, width] of any window, or None where every pixel counts. The
-    middle of an overlap counts most: near their edges networks see less, and blends forget it.
-    Of ``depths``, the rows of windows that share pixels with one are held at a time.
+    ``is_valid`` gives bool [height, width] of any window, or None where every pixel counts. Of
+    large overlaps `PIXELS`, evenly spread, are compared. The middle of an overlap counts most:
+    near their edges networks see less, and blends forget it. Of ``depths``, the rows of windows
+    that share pixels with one are held at a time.
     """
     across = Counter(window.y for window in windows)
     height = windows[0].height if windows else 0
     rows = max((sum(top <= y < top + height for y in across) for top in across), default=0)
     held = max(2, rows) * max(across.values(), default=0) + 4
-    cached, reading = lru_cache(maxsize=held)(lambda number: depths[number]), Lock()
+    depth = lru_cache(maxsize=held)(lambda number: depths[number])
     weight = lru_cache(maxsize=64)(lambda size, a, b: hann(size)[a.slices] * hann(size)[b.slices])
     pairs, facts = list(overlapping(windows)), []
-
-    def compared(pair: tuple[int, int]) -> np.ndarray:
-        i, j = pair
+    for i, j in pairs:
         ground = common(windows[i], windows[j])
-        seen = [moved(ground, windows[k]) for k in pair]
-        with reading:  # else two threads would read the same window
-            a, b = (cached(k)[window.slices] for k, window in zip(pair, seen, strict=True))
-        valid, weights = is_valid(ground), weight(windows[i].height, *seen)
-        return statistics(a, b, weights if valid is None else weights * valid)
-
-    with ThreadPoolExecutor(max_workers=THREADS) as threads:
-        for first in range(0, len(pairs), AT_ONCE):
-            facts += threads.map(compared, pairs[first : first + AT_ONCE])
+        step = math.ceil(math.sqrt(ground.height * ground.width / PIXELS))
+        some = slice(None, None, step), slice(None, None, step)
+        seen = [moved(ground, windows[k]) for k in (i, j)]
+        a, b = (depth(k)[window.slices][some] for k, window in zip((i, j), seen, strict=True))
+        valid, weights = is_valid(ground), weight(windows[i].height, *seen)[some]
+        facts.append(statistics(a, b, weights if valid is None else weights * valid[some]))
     return Overlaps.of(pairs, facts)
 
 

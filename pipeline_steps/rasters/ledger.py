@@ -6,7 +6,6 @@ of a memory map would count as the process's own memory.
 
 import os
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,7 @@ NARROWEST = LEVELS * float(np.finfo(np.float32).tiny)
 class Ledger:
     """Windows float32 [size, size] by number; each is written once, in order.
 
-    Opening an existing file keeps its records up to the first that is not whole. Any number of
-    threads may read.
+    Opening an existing file keeps its records up to the first that is not whole.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -69,13 +67,15 @@ class Ledger:
         self._file.flush()
 
     def __getitem__(self, number: int) -> np.ndarray:
-        record = self._read(number)
-        low, high = record["range"]
-        return record["steps"].reshape(self.size, self.size) * ((high - low) / LEVELS) + low
+        return self.fitted(number, 1.0, 0.0)
 
-    def some(self, numbers: Sequence[int]) -> np.ndarray:
-        """Return windows float32 [n, size, size]."""
-        return np.stack([self[number] for number in numbers])
+    def fitted(self, number: int, scale: float, shift: float) -> np.ndarray:
+        """Return a window, times ``scale`` and plus ``shift``."""
+        record = self._read(number)
+        low, high = map(float, record["range"])
+        step, begin = (high - low) / LEVELS * scale, low * scale + shift
+        steps = record["steps"].reshape(self.size, self.size)
+        return steps * np.float32(step) + np.float32(begin)
 
     def _read(self, number: int) -> np.ndarray:
         size = self._record.itemsize

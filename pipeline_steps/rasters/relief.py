@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline_steps.rasters.ground import Ground
 
-SAMPLE = 500_000
+SAMPLE = 2**18
 """Pixels, evenly spread, from which percentiles are taken."""
 
 FLAT = 1e-5

@@ -122,8 +122,7 @@ class Field:
 
         def fitted(some: list[Window]) -> np.ndarray:
             numbers = [self._number[window] for window in some]
-            scale, shift = self.fit[numbers].astype(np.float32).T[:, :, None, None, None]
-            return self.ledger.some(numbers)[:, None] * scale + shift
+            return np.stack([self.ledger.fitted(n, *self.fit[n])[None] for n in numbers])
 
         bands = blend(
             self.height,
@@ -174,7 +173,7 @@ class Field:
             cells = Window(top, left, max(0, bottom - top), max(0, right - left))
             ground = Window(*(cell * value for value in cells))
             shape = (cells.height, cell, cells.width, cell)
-            seen = self.ledger[number][moved(ground, window).slices].reshape(shape).mean((1, 3))
+            seen = self.ledger[number][moved(ground, window).slices].reshape(shape).mean(1).mean(-1)
             valid = self._is_valid(ground)
             weights = np.ones(seen.shape) if valid is None else valid.reshape(shape).all((1, 3))
             facts.append(statistics(seen, whole[cells.slices], weights))

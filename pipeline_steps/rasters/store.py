@@ -158,7 +158,7 @@ def known(rows: Iterable[np.ndarray], valid: Any | None) -> Iterator[tuple[int, 
     for band in rows:
         if valid is not None:
             is_valid = read(valid, Window(top, 0, *band.shape)) > 0
-            band = np.where(is_valid, band, np.float32(np.nan))
+            band = band if is_valid.all() else np.where(is_valid, band, np.float32(np.nan))
         yield top, band
         top += len(band)
 

@@ -9,12 +9,14 @@ product), ``rss_growth`` (peak memory at the largest size over that at the small
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--one", nargs=2, metavar=("NETWORK", "SIZE"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -108,27 +111,33 @@ def _measure(network: str, size: int, asked: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         teacher, scene, stretch = _study(Path(folder), network, size)
         out = Path(folder) / "teacher" / "scene"
-        # the network is timed before and after the stage, so that noise meets both
-        speeds, peaks = _network(teacher, params), [_matrix_product(params)]
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
-            seconds, peak = other.submit(_stage, teacher, scene, stretch, out, params).result()
-        speeds += _network(teacher, params)
-        peaks.append(_matrix_product(params))
+        speeds, peaks, stages = [_network(teacher, params)], [_matrix_product(params)], []
+        for _ in range(asked.rounds):
+            shutil.rmtree(out, ignore_errors=True)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+                stages.append(other.submit(_stage, teacher, scene, stretch, out, params).result())
+            speeds.append(_network(teacher, params))
+            peaks.append(_matrix_product(params))
         found = json.loads((out / "quality.json").read_text())["rasters"][0]
-    bare, windows = statistics.median(speeds), found["windows"] + 1
+    windows = found["windows"] + 1
+    rates = [windows / seconds for seconds, _ in stages]
+    # the network is timed before and after the stage, so that noise meets both
+    around = [(before + after) / 2 for before, after in pairwise(speeds)]
+    ratios = [rate / bare for rate, bare in zip(rates, around, strict=True)]
+    bare = statistics.median(speeds)
     gflops = bare * _gflop(network)
     return {
         "network": network,
         "size": size,
         "windows": windows,
-        "seconds": round(seconds, 1),
-        "stage_windows_per_s": round(windows / seconds, 3),
+        "stage_windows_per_s": round(statistics.median(rates), 3),
         "network_windows_per_s": round(bare, 3),
-        "stage_to_network": round(windows / seconds / bare, 3),
+        "stage_to_network": round(statistics.median(ratios), 3),
+        "rounds": [round(ratio, 3) for ratio in ratios],
         "gflops": round(gflops),
         "peak_gflops": round(max(peaks)),
         "share_of_peak": round(gflops / max(peaks), 3),
-        "peak_rss_gb": round(peak, 3),
+        "peak_rss_gb": round(max(peak for _, peak in stages), 3),
     }
 
 
@@ -178,7 +187,7 @@ def _study(folder: Path, network: str, size: int) -> tuple[Path, Path, Path]:
     return files[-1], scene, stretched
 
 
-def _network(teacher: Path, params: object, rounds: int = 3) -> list[float]:
+def _network(teacher: Path, params: object, rounds: int = 4) -> float:
     """Return windows a second of the bare network, on batches that lie in memory."""
     from pipeline_steps.models.runner import runner
 
@@ -195,7 +204,7 @@ def _network(teacher: Path, params: object, rounds: int = 3) -> list[float]:
         for wait in waiting:
             wait()
         speeds.append(2 * p.batch / (time.perf_counter() - begin))
-    return speeds
+    return statistics.median(speeds)
 
 
 def _matrix_product(params: object) -> float:

@@ -22,7 +22,7 @@ def some(count, size=SIZE, seed=0):
 
 
 def content(ledger):
-    return ledger.some(range(len(ledger)))
+    return np.stack([ledger[number] for number in range(len(ledger))])
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +77,14 @@ def test_lowest_and_highest_value_are_read_exactly(tmp_path):
         assert ledger[0].max() == pytest.approx(window.max(), rel=1e-6)
 
 
-def test_some_are_given_in_the_order_asked_for(tmp_path):
+def test_a_window_is_scaled_and_shifted_as_it_is_read(tmp_path):
     with Ledger(tmp_path / "a", SIZE) as ledger:
         ledger.append(some(4))
 
-        found = ledger.some([2, 0, 2])
+        found = ledger.fitted(2, 1.5, -0.25)
 
-        assert found.shape == (3, SIZE, SIZE) and found.dtype == np.float32
-        for one, number in zip(found, (2, 0, 2), strict=True):
-            np.testing.assert_array_equal(one, ledger[number])
+        assert found.shape == (SIZE, SIZE) and found.dtype == np.float32
+        np.testing.assert_allclose(found, ledger[2] * 1.5 - 0.25, atol=1e-6)
 
 
 def test_what_is_appended_in_parts_or_at_once_is_the_same_file(tmp_path):
