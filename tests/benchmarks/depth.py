@@ -145,9 +145,12 @@ def _stage(
     teacher: Path, scene: Path, stretch: Path, out: Path, params: object
 ) -> tuple[float, float]:
     """Return the seconds of the stage, and the peak memory of the process that it had to itself."""
-    from pipeline_steps import depth
+    # what a Python process pays once, whatever the scene, is no part of the throughput: imports,
+    # those too that transformers puts off
+    from transformers.models.depth_anything import modeling_depth_anything  # noqa: F401
+    from transformers.models.dinov2 import modeling_dinov2  # noqa: F401
 
-    # what every Python process pays once, whatever the scene, is no part of the throughput
+    from pipeline_steps import depth
     from pipeline_steps.models import runner  # noqa: F401
 
     files = [out / name for name in ("depth.zarr", "quality.json", "manifest.json")]

@@ -28,7 +28,8 @@ class Params(StageParams):
     what it was adapted at, others the scene as it is."""
 
     batch: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Windows per forward pass; on a GPU more may be faster."""
+    """Windows that are under way at a time; on a GPU more may be faster. A CPU sees large ones one
+    by one."""
 
     turns: bool = False
     """Average what the teacher says of a window flipped and turned in all eight ways: eight times
@@ -53,7 +54,7 @@ class Params(StageParams):
     georeference."""
 
     percentiles: tuple[Percent, Percent] = (2.0, 98.0)
-    """Percentiles of a raster that become 0 and 1."""
+    """Percentiles that become 0 and 1; each raster of a folder has its own."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto is bf16 where the hardware multiplies it."""
