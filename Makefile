@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # second run can tell a dead one from a living one. Incomplete outputs are made again.
 run: .venv/installed
 	python -m pipeline_steps.study.alone results/.running \
-		snakemake --nolock --rerun-incomplete --cores all --resources gpu=1
+		snakemake --nolock --workflow-profile workflow/profiles/demo
 
 test: .venv/installed
 	python -m pytest

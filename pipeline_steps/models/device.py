@@ -14,19 +14,22 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def pick_device() -> torch.device:
-    """Return the device to use, and log which; on the CPU, use the cores this process may have."""
+    """Return the device to use, and log which; on the CPU, take the cores this process may have."""
     if torch.cuda.is_available():
         device = torch.device("cuda")
         log.info("device: %s (%s)", device, torch.cuda.get_device_name(device))
         return device
     torch.set_num_threads(cores())
+    keep_memory()
     log.info("device: cpu (%d threads)", torch.get_num_threads())
     return torch.device("cpu")
 
 
 def cores() -> int:
-    """Return how many cores this process may have."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    """Return how many cores this process may have: Snakemake says it as `OMP_NUM_THREADS`."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(own, int(given)) if given.isdecimal() and int(given) else own
 
 
 def keep_memory() -> None:

@@ -14,7 +14,6 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from pipeline_steps.models.device import (
     autocast,
-    keep_memory,
     make_repeatable,
     pick_device,
     uses_bf16,
@@ -53,8 +52,6 @@ class Torch:
         self.sees = teacher.sees
         self.teacher = teacher.to(self.device, memory_format=torch.channels_last)
         make_repeatable(self.device)
-        if not self.on_gpu:
-            keep_memory()
         if compiled:
             self.teacher = torch.compile(self.teacher, dynamic=False)
 

@@ -59,12 +59,14 @@ def test_memory_that_is_freed_is_used_again_without_asking_the_system():
     assert kept < left / 4
 
 
-def test_a_run_without_gpu_uses_the_cores_it_may_have(monkeypatch):
+@pytest.mark.parametrize("given, most", [("", 999), ("1", 1), ("999", 999), ("no number", 999)])
+def test_a_run_without_gpu_uses_the_cores_it_may_have_and_is_given(monkeypatch, given, most):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
     before = torch.get_num_threads()
 
     try:
         assert pick_device() == torch.device("cpu")
-        assert torch.get_num_threads() == cores() == len(os.sched_getaffinity(0))
+        assert torch.get_num_threads() == cores() == min(most, len(os.sched_getaffinity(0)))
     finally:
         torch.set_num_threads(before)

@@ -14,9 +14,11 @@ rule adapt:
         "logs/adapt/{teacher}.log",
     benchmark:
         "benchmarks/adapt/{teacher}.tsv"
+    # others wait for it
+    priority: 10
     conda:
         "../../envs/steps.yaml"
-    threads: 2
+    threads: NETWORK_THREADS
     resources:
         gpu=1,
         mem_mb=grown(16000),

@@ -1,3 +1,4 @@
+import glob
 import json
 import os
 import re
@@ -41,6 +42,9 @@ shell.prefix(exported(HF_HUB_OFFLINE=1, **here))
 # Two networks can exhaust one GPU, so where no limit is stated one runs at a time.
 if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
+
+# On a CPU a network takes all cores; beside a GPU a few, which leaves the rest to other jobs.
+NETWORK_THREADS = 4 if glob.glob("/dev/nvidia[0-9]*") else 64
 
 
 def grown(amount):

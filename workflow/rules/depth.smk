@@ -15,7 +15,7 @@ rule depth:
         "benchmarks/depth/{teacher}/{scene}.tsv"
     conda:
         "../../envs/steps.yaml"
-    threads: 2
+    threads: NETWORK_THREADS
     resources:
         gpu=lambda wildcards: int(wildcards.teacher != ELEVATION),
         mem_mb=grown(8000),

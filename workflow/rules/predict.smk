@@ -16,7 +16,7 @@ rule predict:
         scene=one_of(name for name, scene in study.scenes.items() if not scene.is_folder),
     conda:
         "../../envs/steps.yaml"
-    threads: 2
+    threads: NETWORK_THREADS
     resources:
         gpu=1,
         mem_mb=grown(8000),

@@ -18,7 +18,7 @@ rule train:
         "benchmarks/train/{experiment}/{run}.tsv"
     conda:
         "../../envs/steps.yaml"
-    threads: 2
+    threads: NETWORK_THREADS
     resources:
         gpu=1,
         mem_mb=grown(16000),
