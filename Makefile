@@ -13,7 +13,7 @@ run: .venv/installed
 		snakemake --nolock --workflow-profile workflow/profiles/demo
 
 test: .venv/installed
-	python -m pytest
+	python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	ruff check .

@@ -9,6 +9,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # threads that wait for others shall not spin: beside a second process that costs several-fold
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# a worker and all that it starts keep to one core: networks that share cores slow each other down
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if own:
+        os.sched_setaffinity(0, {own[int(worker.removeprefix("gw")) % len(own)]})
+
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data"
 

@@ -64,8 +64,10 @@ def environment() -> dict[str, str]:
 
 
 def command(source: Path, study: Path, *more: str) -> list[str]:
+    # tiny networks, as the demo's are
+    profile = str(source / "workflow" / "profiles" / "demo")
     return [
-        *(sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=1"),
+        *(sys.executable, "-m", "snakemake", "--cores", "2", "--workflow-profile", profile),
         *("--snakefile", str(source / "Snakefile"), "--configfile", str(study)),
         *("--directory", str(study.parent), *more),
     ]
