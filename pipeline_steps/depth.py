@@ -181,10 +181,11 @@ class _Maker:
 
     def _quality(self, index: int, relief: Relief) -> dict[str, Any]:
         """Compare the sample with the scene's elevation, where it has one."""
-        scene, sample = self.scene, relief.sample
+        # what is compared is what is stored
+        scene, sample = self.scene, relief.scaled(relief.sample)
         height = scene.sampled("elevation", index, relief.step, np.nan)
         labels = scene.sampled("labels", index, relief.step, IGNORE)
-        known = np.isfinite(sample) & np.isfinite(height) & (not relief.is_flat)
+        known = np.isfinite(sample) & np.isfinite(height)
         return height_quality(sample[known], height[known], labels[known], scene.facts["classes"])
 
 

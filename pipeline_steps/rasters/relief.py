@@ -57,5 +57,11 @@ class Relief:
     def normalised(self, top: int, rows: np.ndarray) -> np.ndarray:
         """Return rows that begin at row ``top`` as float16 in [0, 1], NaN where unknown."""
         y, x = np.ogrid[top : top + len(rows), 0 : self.width]
-        above = rows - np.float32(self.ground.at(y, x)) - np.float32(self.low)
-        return (above / np.float32(self.high - self.low)).clip(0, 1).astype(np.float16)
+        return self.scaled(rows - np.float32(self.ground.at(y, x)))
+
+    def scaled(self, above: np.ndarray) -> np.ndarray:
+        """Return what stands above the ground as float16 in [0, 1], NaN where unknown or flat."""
+        if self.is_flat:
+            return np.full(above.shape, np.nan, np.float16)
+        share = (above - np.float32(self.low)) / np.float32(self.high - self.low)
+        return share.clip(0, 1).astype(np.float16)

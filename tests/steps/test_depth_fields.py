@@ -8,6 +8,7 @@ import zarr
 from scipy.ndimage import gaussian_filter
 
 from pipeline_steps import depth, tile
+from pipeline_steps.metrics.depth import height_quality
 from pipeline_steps.rasters import town
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
@@ -127,6 +128,16 @@ def test_the_ground_between_buildings_can_be_taken_off(made, tmp_path, scene):
 
     assert bare["auc_tall"] > hilly["auc_tall"]
     assert bare["aligned_mae_m"] < 0.7 * hilly["aligned_mae_m"]
+
+
+def test_quality_is_that_of_the_field_as_it_is_stored(made, scene):
+    """Percentiles cut off the tallest, and that is an error as any other."""
+    field, quality = made(teacher(), percentiles=(5, 70))
+
+    labels = zarr.open_group(scene[0].parent / "labels.zarr", mode="r")["0"][:]
+    expected = height_quality(field.ravel(), scene[1].ravel(), labels.ravel(), town.CLASSES)
+    del expected["classes"]
+    assert {key: quality[key] for key in expected} == pytest.approx(expected)
 
 
 def test_quality_is_told_for_every_class(made, scene):
