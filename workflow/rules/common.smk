@@ -1,8 +1,8 @@
-import glob
 import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import time
 
@@ -44,7 +44,7 @@ if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
 
 # On a CPU a network takes all cores; beside a GPU a few, which leaves the rest to other jobs.
-NETWORK_THREADS = 4 if glob.glob("/dev/nvidia[0-9]*") else 64
+NETWORK_THREADS = 4 if shutil.which("nvidia-smi") else 64
 
 
 def grown(amount):
