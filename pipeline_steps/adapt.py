@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
-from pipeline_steps.models.device import autocast, make_repeatable, pick_device
 from pipeline_steps.models.teacher import Teacher, load_teacher, save_teacher
 from pipeline_steps.rasters.place import factor_to
 from pipeline_steps.rasters.store import Limits, Scene, tiled
@@ -23,9 +23,13 @@ from pipeline_steps.study.manifest import read_manifest, write_manifest
 from pipeline_steps.study.params.adapt import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import publishing
-from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches, layers_of
-from pipeline_steps.training.loop import Losses, adamw, cosine, fit
+from pipeline_steps.training.augment import Augmentation
+from pipeline_steps.training.crops import Crops, batches
+from pipeline_steps.training.fabric import new_fabric
+from pipeline_steps.training.layers import Layers, layers_of
+from pipeline_steps.training.loop import Batch, Losses, Recipe, Training
 from pipeline_steps.training.losses import relative_height_loss
+from pipeline_steps.training.optimiser import adamw, cosine
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +65,10 @@ def run(
     scenes, origin = tiled(tiles, splits, read_manifest), read_manifest(base)
     rasters = _rasters(scenes, read_manifest(stretch)["limits"], params)
     tall = _tall(rasters, scenes)
-    device = pick_device()
-    make_repeatable(device)
+    fabric = new_fabric(params.precision)
     torch.manual_seed(params.seed)
-    teacher = _teacher(base.parent, origin.get("gives"), device)
-    history = _learn(teacher, rasters, tall, params, device)
+    teacher = _teacher(base.parent, origin.get("gives"), fabric.device)
+    history = _learn(fabric, teacher, rasters, tall, params)
     made = {path.name: path for path in (config, weights, preprocessor)}
     _publish(teacher, made)
     by_scene = zip((scene.name for scene in scenes), tiles, strict=True)
@@ -126,12 +129,12 @@ class _Objective:
     From the start it would pull all to the ground, of which there is most.
     """
 
-    def __init__(self, teacher: Teacher, tall: float, params: Params, device: torch.device) -> None:
-        self.teacher, self.tall, self.params, self.device = teacher, tall, params, device
+    def __init__(self, teacher: Teacher, tall: float, params: Params) -> None:
+        self.teacher, self.tall, self.params = teacher, tall, params
         self.low, self.range, self.step = 0.0, 1.0, 0
 
-    def __call__(self, batch: dict[str, torch.Tensor]) -> Losses:
-        guess = (self._guess(batch) - self.low) / self.range
+    def __call__(self, network: nn.Module, batch: Batch) -> Losses:
+        guess = (_guess(network, batch) - self.low) / self.range
         absolute = self.params.absolute_weight * self.step / self.params.steps
         self.step += 1
         known, gradient = batch["known"], self.params.gradient_weight
@@ -139,10 +142,11 @@ class _Objective:
         return {"loss": loss}
 
     @torch.no_grad()
-    def settle(self, data: Iterable[dict[str, torch.Tensor]]) -> None:
+    def settle(self, fabric: Fabric, data: Iterable[Batch]) -> None:
         """Lay relative height into the range that the base's answers have already."""
-        seen = [{key: value.to(self.device) for key, value in batch.items()} for batch in data]
-        guess = torch.cat([self._guess(batch)[batch["known"] > 0] for batch in seen])
+        seen = [fabric.to_device(batch) for batch in data]
+        with fabric.autocast():
+            guess = torch.cat([_guess(self.teacher, b)[b["known"] > 0] for b in seen]).float()
         truth = torch.cat([self._truth(batch)[batch["known"] > 0] for batch in seen])
         if truth.numel() > 1:
             self.range = max(LEAST_RANGE, float(guess.std() / truth.std().clamp(min=1e-3)))
@@ -150,27 +154,27 @@ class _Objective:
             # what a network says as depth is negated
             self.low = max(GROUND * self.range, low) if self.teacher.sign > 0 else low
 
-    def _guess(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        with autocast(self.device, self.params.precision):
-            return self.teacher(batch["image"].to(memory_format=torch.channels_last))
-
-    def _truth(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _truth(self, batch: Batch) -> torch.Tensor:
         return (batch["target"] / self.tall).clamp(0, 1)
 
 
+def _guess(network: nn.Module, batch: Batch) -> torch.Tensor:
+    return network(batch["image"].contiguous(memory_format=torch.channels_last))
+
+
 def _learn(
-    teacher: Teacher, rasters: list[Layers], tall: float, params: Params, device: torch.device
+    fabric: Fabric, teacher: Teacher, rasters: list[Layers], tall: float, params: Params
 ) -> pd.DataFrame:
     augmentation, steps = Augmentation(turns=True, photometric=params.photometric), params.steps
     count = steps * params.batch
     crops = Crops(rasters, params.crop, count, params.seed, augmentation, IGNORE)
-    data = batches(crops, params.batch, 0, device.type == "cuda")
-    loss_of = _Objective(teacher, tall, params, device)
-    loss_of.settle(itertools.islice(data, LOOKS))
+    data = batches(crops, params.batch, 0, fabric.device.type == "cuda")
+    loss_of = _Objective(teacher, tall, params)
+    loss_of.settle(fabric, itertools.islice(data, LOOKS))
     optimiser = adamw(teacher, params.lr, 0.01)
+    recipe = Recipe(cosine(steps), 1.0, max(1, steps // 20), params.seed)
     work = track(data, steps, "adapt", "steps")
-    every = max(1, steps // 20)
-    return fit(teacher, optimiser, cosine(steps), loss_of, work, device, 1.0, every)
+    return Training(fabric, teacher, optimiser, loss_of, recipe).run(work, steps)
 
 
 def _tall(rasters: list[Layers], scenes: list[Scene]) -> float:

@@ -19,11 +19,14 @@ from pipeline_steps.study.params.check import Params
 from pipeline_steps.study.params.fetch import Params as Models
 from pipeline_steps.study.params.split import Params as Split
 from pipeline_steps.study.params.tile import Params as Tile
-from pipeline_steps.study.plan import Plan, disk_gb, memory_gb
+from pipeline_steps.study.plan import Plan, disk_gb, features_gb, memory_gb
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.scenes import read_scenes
 
 log = logging.getLogger(__name__)
+
+LEARNED = ("train", "blocks", "folds")
+"""Splits of scenes that have ground to learn from."""
 
 COARSER = 1.5
 """Scenes whose pixels differ by more than this factor are said to."""
@@ -116,7 +119,7 @@ def _class_shares(
     """Return each class's share of the sampled labels in every split, in per cent."""
     splits = list(dict.fromkeys(look.scene.split for look in looks if look.counts.any()))
     counts = {s: sum(look.counts for look in looks if look.scene.split == s) for s in splits}
-    learned = [counts[s] for s in splits if s in ("train", "blocks", "folds")]
+    learned = [counts[s] for s in splits if s in LEARNED]
     for number, one in enumerate(classes):
         if learned and not sum(learned)[number]:
             found.add("warning", one.name, "is not in the sample of any training scene's labels")
@@ -132,15 +135,18 @@ def _class_shares(
 def _cost(looks: list[Look], tile: Tile, plan: Plan) -> dict[str, Any]:
     """Return the jobs of a run from nothing, its disk at most, and the memory of its largest."""
     images = [(look.scene, image) for look in looks for image in look.images.values()]
-    tiled = pixels = largest = 0
+    tiled = pixels = largest = learned = 0
     for scene, image in images:
         area = image.grid.height * image.grid.width
         depth = len(tile.bands) * np.dtype(image.dtype).itemsize + 1
         tiled += area * (depth + bool(scene.labels) + 4 * bool(scene.elevation))
         pixels, largest = pixels + area, max(largest, area)
+        learned += area * (scene.split in LEARNED)
+    features = features_gb(plan, learned)
     return {
         "jobs": plan.jobs,
-        "disk_gb": round(disk_gb(plan, tiled, pixels, largest), 3),
+        "disk_gb": round(disk_gb(plan, tiled, pixels, largest) + features, 3),
+        **({"features_gb": round(features, 3)} if features else {}),
         "memory_gb": round(memory_gb(plan, (i.grid.width for _, i in images)), 2),
     }
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pipeline_steps.models.device import autocast, pick_device
+from pipeline_steps.models.layers import NO_DEPTH
 from pipeline_steps.rasters.store import Scene, open_array, read
 from pipeline_steps.rasters.windows import Window, blend, padded, starts
 from pipeline_steps.rasters.writing import MapWriter
@@ -67,7 +68,7 @@ class _Network:
 
     def __init__(self, model: Path, facts: dict[str, Any], params: Params) -> None:
         self.device, self.params, self.facts = pick_device(), params, facts
-        settings = facts["params"]["network"]
+        settings = facts["network"]
         module = import_module(f"pipeline_steps.models.{settings['model']}")
         network: nn.Module = module.build(len(facts["classes"]), None, settings)
         network.load_state_dict(load_file(model.parent / "model.safetensors"))
@@ -82,10 +83,16 @@ class _Network:
         depth = None
         if fed is not None:
             height = np.stack([padded(read(fed, w), size) for w in windows])[:, None]
-            depth = torch.from_numpy(height).to(self.device).float().nan_to_num()
+            depth = torch.from_numpy(height).to(self.device).float()
+            depth = self._controlled(depth).nan_to_num()
         with autocast(self.device, self.params.precision):
             logits = self.network(batch.contiguous(memory_format=torch.channels_last), depth).logits
         return logits.float().softmax(1).cpu().numpy()
+
+    def _controlled(self, depth: torch.Tensor) -> torch.Tensor:
+        """Return what a network was fed in training: see ``depth_control``."""
+        is_constant = self.facts["params"]["depth_control"] == "constant"
+        return torch.where(depth.isfinite(), NO_DEPTH, depth) if is_constant else depth
 
 
 def _predict(
@@ -97,9 +104,10 @@ def _predict(
     looks: list[ClassLook],
     params: Params,
 ) -> None:
-    image = scene.picture(index, network.facts["stretch"])
+    bands = network.facts["network"]["encoder"]["bands"]
+    image = scene.picture(index, network.facts["stretch"], bands)
     valid, grid = scene.array("valid", index), scene.grid(index)
-    bands = blend(
+    blended = blend(
         grid.height,
         grid.width,
         len(looks),
@@ -115,7 +123,7 @@ def _predict(
         MapWriter(files[1], grid, "uint8", UNSURE) as confidence,
     ):
         classes.describe([look.name for look in looks], [look.rgb for look in looks])
-        for top, rows in track(bands, count, scene.rasters[index], "bands"):
+        for top, rows in track(blended, count, scene.rasters[index], "bands"):
             window = Window(top, 0, rows.shape[1], grid.width)
             is_valid = read(valid, window) > 0
             likeliest = rows.argmax(0).astype(np.uint8)

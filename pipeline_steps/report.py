@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pipeline_steps.presentation.charts import bars, learning_curves
 from pipeline_steps.presentation.depth import depth_figure
 from pipeline_steps.presentation.gain import gain_figure, gains
+from pipeline_steps.presentation.panels import panels_figure
 from pipeline_steps.presentation.scenes import scene_figure
 from pipeline_steps.presentation.tables import note_of
 from pipeline_steps.rasters.store import Limits, Scene
@@ -26,7 +27,7 @@ from pipeline_steps.study.publish import publishing
 matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
-OF_ALL = ("learning_curves", "overall", "teacher_quality")
+OF_ALL = ("learning_curves", "networks_at_work", "overall", "teacher_quality")
 """Figures that are not of one scene; those come first."""
 
 
@@ -35,6 +36,7 @@ def run(
     depths: list[Path],
     maps: list[Path],
     histories: list[Path],
+    panels: list[Path],
     tables: list[Path],
     splits: list[Path],
     stretch: Path,
@@ -49,9 +51,9 @@ def run(
 
     ``tiles`` and ``depths`` are manifests, ``maps`` class maps laid out as
     ``<experiment>/seed-<n>/<scene>/classes[.tif]``, ``histories`` as
-    ``<experiment>/seed-<n>/history.csv``; ``tables`` are CSV files of ``tabulate`` with their
-    like in HTML beside them; ``template`` is the page's Jinja template; ``prompts`` has a row
-    for each experiment.
+    ``<experiment>/seed-<n>/history.csv``, ``panels`` folders beside some of them; ``tables`` are
+    CSV files of ``tabulate`` with their like in HTML beside them; ``template`` is the page's Jinja
+    template; ``prompts`` has a row for each experiment.
     """
     limits = read_manifest(stretch)["limits"]
     with publishing(figures) as (partial,):
@@ -59,7 +61,7 @@ def run(
         for path in tiles:
             scene = Scene(path, read_manifest(path))
             _draw_scene(partial, scene, limits, depths, maps, looks, params)
-        _draw_all(partial, histories, tables, prompts, params)
+        _draw_all(partial, histories, panels, tables, prompts, params)
         for path in splits:
             shutil.copy(path.parent / "split.png", partial / f"split_{path.parent.name}.png")
         pictures = sorted(partial.glob("*.png"), key=lambda p: (p.stem in OF_ALL, p.stem))
@@ -88,6 +90,7 @@ def _draw_scene(
 def _draw_all(
     folder: Path,
     histories: list[Path],
+    panels: list[Path],
     tables: list[Path],
     prompts: list[Prompts],
     params: Params,
@@ -95,6 +98,8 @@ def _draw_all(
     """Draw what is of no single scene."""
     overall = _read_table(tables, "overall")
     learning_curves(histories).savefig(folder / "learning_curves.png", dpi=params.dpi)
+    if figure := panels_figure(panels):
+        figure.savefig(folder / "networks_at_work.png", dpi=params.dpi)
     bars(overall).savefig(folder / "overall.png", dpi=params.dpi)
     found = gains(overall, _read_table(tables, "depth"), prompts)
     if len(found):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline_steps.metrics.confusion import Scores, scores
+from pipeline_steps.presentation.ablation import ABLATION_NOTE, ablation_table
 from pipeline_steps.presentation.depth_tables import (
     CLASSES_NOTE,
     DEPTH_NOTE,
@@ -18,6 +19,7 @@ from pipeline_steps.presentation.depth_tables import (
 )
 from pipeline_steps.presentation.tables import write_table
 from pipeline_steps.study import cli
+from pipeline_steps.study.cells import Cell
 from pipeline_steps.study.manifest import read_manifest
 from pipeline_steps.study.params.tabulate import Params
 
@@ -39,12 +41,14 @@ def run(
     splits: list[Path],
     findings: Path,
     folder: Path,
+    cells: list[Cell],
     params: Params,
 ) -> None:
     """Write ``overall``, ``classes``, ``scenes``, ``strata``, ``depth`` and ``depth_classes``.
 
-    ``counts`` are the files of ``score``, in the order the experiments shall have; ``qualities``
-    those of ``depth``, ``splits`` manifests of divided scenes, ``findings`` what ``check`` wrote.
+    Where there are ``cells``, the experiments of grids, ``ablation`` too. ``counts`` are the files
+    of ``score``, in the order the experiments shall have; ``qualities`` those of ``depth``,
+    ``splits`` manifests of divided scenes, ``findings`` what ``check`` wrote.
     """
     found = [json.loads(path.read_text()) for path in counts]
     tables = {
@@ -61,6 +65,9 @@ def run(
     write_table(folder / "depth", depth_table(depth), DEPTH_NOTE, params.digits, HIDDEN)
     by_class = class_table(depth, names)
     write_table(folder / "depth_classes", by_class, CLASSES_NOTE, params.digits)
+    if cells:
+        table = ablation_table(tables["overall"], cells)
+        write_table(folder / "ablation", table, ABLATION_NOTE, params.digits)
     log.info("tables: %s", folder)
 
 

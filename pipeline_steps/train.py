@@ -1,33 +1,37 @@
 """Train one experiment with one seed; the last checkpoint counts."""
 
 import logging
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline_steps.models.device import autocast, make_repeatable, pick_device
+from pipeline_steps.models.layers import parameters_of
 from pipeline_steps.rasters.labels import class_counts
-from pipeline_steps.rasters.store import Scene, tiled
+from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
-from pipeline_steps.study.manifest import numbered, read_manifest, write_manifest
+from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.manifest import digest_of, numbered, read_manifest, write_manifest
 from pipeline_steps.study.params.train import Params
 from pipeline_steps.study.progress import track
-from pipeline_steps.study.publish import publishing
-from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches, layers_of
-from pipeline_steps.training.loop import Losses, adamw, fit, polynomial
-from pipeline_steps.training.losses import segmentation_loss, ssim_loss
+from pipeline_steps.study.publish import begun, release, remove
+from pipeline_steps.training.augment import Augmentation
+from pipeline_steps.training.crops import Drawing
+from pipeline_steps.training.fabric import new_fabric
+from pipeline_steps.training.layers import Layers, layers_of
+from pipeline_steps.training.learning import CHECKPOINT, Learning, Plan
+from pipeline_steps.training.loop import Recipe
+from pipeline_steps.training.objective import Objective, weights_of
+from pipeline_steps.training.optimiser import adamw, polynomial
 
 log = logging.getLogger(__name__)
-
-VALIDATION_BATCHES = 8
-"""Fixed batches of the validation scenes that every row of the history is measured on."""
 
 
 def run(
@@ -40,107 +44,129 @@ def run(
     encoder: Path | None,
     model: Path,
     history: Path,
+    panels: Path,
     manifest: Path,
+    events: Path | None,
     seed: int,
     fold: int | None,
     params: Params,
 ) -> None:
-    """Write the trained network, its losses by step, and the manifest that says how to rebuild it.
+    """Write the trained network, its losses by step, pictures, and how to rebuild it.
 
     Most paths in are manifests: ``tiles`` of the training scenes, ``depths`` of their pseudo-depth
     in the same order (none for a network without depth), ``splits`` of those that are divided,
-    ``encoder`` of fetched weights. Raises ValueError where a class has no pixel to learn from.
+    ``encoder`` of fetched weights, or of the teacher whose encoder it is. TensorBoard reads
+    ``events``. What a killed run has learned is gone on with. Raises ValueError where a class has
+    no pixel to learn from, or a loss is not a number.
     """
-    scenes = tiled(tiles, splits, read_manifest)
-    frequencies, limits = _frequencies(scenes, fold), read_manifest(stretch)["limits"]
+    scenes, held_out = (tiled(some, splits, read_manifest) for some in (tiles, validation))
+    counts, limits = _frequencies(scenes, fold), read_manifest(stretch)["limits"]
+    if params.patience and not validation:
+        raise ValueError(f"patience is {params.patience}, expected a scene to watch (split val)")
+    fabric = new_fabric(params.precision, params.devices)
     torch.manual_seed(seed)
-    device = pick_device()
-    make_repeatable(device)
-    network = _network(params, len(frequencies), encoder, device)
-    objective = _Objective(network, params, frequencies, device)
-    learned = layers_of(scenes, _stores(depths), limits, ("train", fold), IGNORE)
-    held_out = tiled(validation, splits, read_manifest)
-    watched = layers_of(held_out, _stores(validation_depths), limits, ("val", fold), IGNORE)
-    crops = _crops(learned, params, seed, params.steps)
-    losses = _learn(objective, crops, _validation(watched, objective, params))
-    _publish(network, losses, model, history)
-    write_manifest(
-        manifest,
-        "pipeline_steps.train",
-        f"pipeline_steps.models.{params.network.model}",
-        params=params,
-        made_from=numbered([*tiles, *depths, *validation, *validation_depths, *splits, stretch])
-        | ({"encoder": encoder} if encoder else {}),
-        made={"model": model, "history": history},
-        run={"seed": seed, "fold": fold},
-        stretch=scenes[0].limits(limits),
-        bands=scenes[0].facts["bands"],
-        dtype=scenes[0].facts["dtype"],
-        classes=scenes[0].facts["classes"],
-        label_counts=frequencies.tolist(),
-    )
+    network, settings = _network(params, len(counts), encoder, scenes[0])
+    read = [*tiles, *depths, *validation, *validation_depths, *splits, stretch]
+    sources = numbered(read) | ({"encoder": encoder} if encoder else {})
+    work = _begun(fabric, model.with_name("work.partial"), sources, params, [seed, fold])
+    how = (limits, params.network.encoder.bands)
+    learned = _rasters(scenes, depths, ("train", fold), *how)
+    watched = _rasters(held_out, validation_depths, ("val", fold), *how)
+    learning = _learning(fabric, network, params, counts, seed, work)
+    losses = learning.learn(learned, watched, work / panels.name, events, track)
+    if fabric.global_rank == 0:
+        facts = _facts(network, scenes[0], limits, counts) | {"run": {"seed": seed, "fold": fold}}
+        facts |= {"params": params, "made_from": sources, "network": settings}
+        finals = (model, history, panels, manifest)
+        _publish(work, learning.training.result(), losses, *finals, _modules(params), facts)
+
+
+def _publish(
+    work: Path,
+    state: dict[str, torch.Tensor],
+    losses: pd.DataFrame,
+    model: Path,
+    history: Path,
+    panels: Path,
+    manifest: Path,
+    modules: list[str],
+    facts: dict[str, Any],
+) -> None:
+    save_file(state, work / model.name)
+    losses.to_csv(work / history.name, index=False)
+    made = {path.stem: work / path.name for path in (model, history, panels)}
+    write_manifest(work / manifest.name, *modules, made=made, **facts)
+    # with it alone, what is half released could not be gone on with
+    remove(work / CHECKPOINT)
+    release(work, model, history, manifest, panels)
     log.info("model: %s", model)
 
 
-def _publish(network: nn.Module, losses: pd.DataFrame, model: Path, history: Path) -> None:
-    with publishing(model, history) as partials:
-        state = network.to("cpu", memory_format=torch.contiguous_format).state_dict()
-        save_file({key: value.contiguous() for key, value in state.items()}, partials[0])
-        losses.to_csv(partials[1], index=False)
+def _modules(params: Params) -> list[str]:
+    return ["pipeline_steps.train", f"pipeline_steps.models.{params.network.model}"]
 
 
-class _Objective:
-    """The loss of a batch: cross-entropy, and λ times the SSIM depth loss."""
-
-    def __init__(
-        self, network: nn.Module, params: Params, counts: np.ndarray, device: torch.device
-    ) -> None:
-        self.network, self.params, self.device = network, params, device
-        self.weights = None
-        if params.class_weights == "sqrt":
-            weights = 1 / np.sqrt(counts / counts.sum())
-            self.weights = torch.tensor(weights / weights.mean(), dtype=torch.float32).to(device)
-
-    def __call__(self, batch: dict[str, torch.Tensor]) -> Losses:
-        params = self.params
-        image = batch["image"].to(memory_format=torch.channels_last)
-        with autocast(self.device, params.precision):
-            said = self.network(image, batch.get("target"))
-        classes = segmentation_loss(said.logits, batch["labels"], self.weights, IGNORE)
-        if said.depth is None:
-            return {"loss": classes, "cross_entropy": classes}
-        depth = ssim_loss(said.depth, batch["target"], batch["known"])
-        loss = classes + params.depth_weight * depth
-        return {"loss": loss, "cross_entropy": classes, "ssim_loss": depth}
+def _facts(
+    network: nn.Module, scene: Scene, limits: Limits | None, counts: np.ndarray
+) -> dict[str, Any]:
+    """Return what a prediction must know of a training, and how large its network is."""
+    facts = {key: scene.facts[key] for key in ("bands", "dtype", "classes")}
+    facts |= {"stretch": scene.limits(limits), "label_counts": counts.tolist()}
+    return facts | {"parameters": parameters_of(network)}
 
 
-def _learn(
-    objective: _Objective, crops: Crops, watch: Callable[[], dict[str, float]]
-) -> pd.DataFrame:
-    params, network, device = objective.params, objective.network, objective.device
-    data = batches(crops, params.batch, params.workers, device.type == "cuda")
-    return fit(
-        network,
-        adamw(network, params.lr, params.weight_decay),
-        polynomial(params.steps, params.warmup, params.power),
-        objective,
-        track(data, params.steps, "train", "steps"),
-        device,
-        params.clip,
-        params.report_every,
-        watch,
+def _begun(
+    fabric: Fabric, folder: Path, sources: dict[str, Path], params: Params, run: list[int | None]
+) -> Path:
+    """Return the folder that a training of the same inputs is kept in."""
+    digests = {name: digest_of(path) for name, path in sources.items()}
+    if fabric.global_rank == 0:
+        code = fingerprint(*_modules(params))
+        begun(folder, [code, digests, params.model_dump(mode="json"), run])
+    fabric.barrier()
+    return folder
+
+
+def _learning(
+    fabric: Fabric, network: nn.Module, params: Params, counts: np.ndarray, seed: int, work: Path
+) -> Learning:
+    p, weights = params, weights_of(params.class_weights, counts)
+    if weights is not None:
+        weights = weights.to(fabric.device)
+    terms = (p.label_smoothing, p.focal, p.dice, p.depth_weight, p.depth_loss.model_dump())
+    factor = polynomial(p.steps, p.warmup, p.power)
+    recipe = Recipe(factor, p.clip, p.report_every, seed, p.accumulate, p.ema, p.patience)
+    plan = Plan(
+        p.steps,
+        p.batch,
+        p.crop,
+        Augmentation(p.scale, p.turns, p.photometric),
+        Drawing(p.positions, p.rare_classes, p.depth_control),
+        IGNORE,
+        seed,
+        p.workers,
+        p.panels,
+        p.feature_cache,
     )
+    network = network.to(memory_format=torch.channels_last)
+    optimiser = adamw(network, p.lr, p.weight_decay)
+    objective = Objective(IGNORE, weights, *terms)
+    return Learning(fabric, network, optimiser, objective, recipe, plan, work)
 
 
-def _network(params: Params, classes: int, encoder: Path | None, device: torch.device) -> nn.Module:
+def _network(
+    params: Params, classes: int, encoder: Path | None, scene: Scene
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network, and the settings that it can be built from with nothing beside."""
     module = import_module(f"pipeline_steps.models.{params.network.model}")
-    weights = encoder.parent / "model.safetensors" if encoder else None
-    network = module.build(classes, weights, params.network.model_dump())
-    for name, part in network.named_children():
-        count = sum(p.numel() for p in part.parameters())
-        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
-        log.info("%s: %d parameters, %d trained", name, count, trained)
-    return network.to(device, memory_format=torch.channels_last)
+    weights, facts = encoder.parent if encoder else None, scene.facts
+    settings = params.network.model_dump(mode="json")
+    settings = module.resolved(settings, weights, len(facts["bands"]), facts["rgb"])
+    network = module.build(classes, weights, settings)
+    for name, (count, trained) in parameters_of(network).items():
+        share = 100 * trained / parameters_of(network).get("encoder", (count,))[0]
+        log.info("%s: %d parameters, %d trained (%.1f %% of encoder)", name, count, trained, share)
+    return network, settings
 
 
 def _frequencies(scenes: list[Scene], fold: int | None) -> np.ndarray:
@@ -156,38 +182,15 @@ def _frequencies(scenes: list[Scene], fold: int | None) -> np.ndarray:
     return counts
 
 
-def _stores(depths: list[Path]) -> list[Path]:
-    return [manifest.parent / "depth.zarr" for manifest in depths]
-
-
-def _crops(rasters: list[Layers], params: Params, seed: int, steps: int) -> Crops:
-    augmentation = Augmentation(params.scale, params.turns, params.photometric)
-    count, hold = steps * params.batch, params.workers == 0
-    return Crops(rasters, params.crop, count, seed, augmentation, IGNORE, hold)
-
-
-def _validation(
-    rasters: list[Layers], objective: _Objective, params: Params
-) -> Callable[[], dict[str, float]]:
-    """Return a function that gives the mean losses over fixed crops, or nothing without rasters."""
-    if not rasters:
-        return dict
-    plain = params.model_copy(update={"scale": (1.0, 1.0), "turns": False, "photometric": 0.0})
-    crops = _crops(rasters, plain, 0, VALIDATION_BATCHES)
-    data = list(batches(crops, params.batch, 0, False))
-
-    @torch.no_grad()
-    def measure() -> dict[str, float]:
-        objective.network.eval()
-        found = [
-            objective({key: value.to(objective.device) for key, value in batch.items()})
-            for batch in data
-        ]
-        objective.network.train()
-        means = {key: np.mean([float(losses[key]) for losses in found]) for key in found[0]}
-        return {f"val_{key}": float(mean) for key, mean in means.items()}
-
-    return measure
+def _rasters(
+    scenes: list[Scene],
+    depths: list[Path],
+    part: tuple[str, int | None],
+    limits: Limits | None,
+    bands: str,
+) -> list[Layers]:
+    stores = [manifest.parent / "depth.zarr" for manifest in depths]
+    return layers_of(scenes, stores, limits, part, IGNORE, bands)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import json
 import pickle
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import timm
@@ -19,9 +18,9 @@ from timm.models import save_for_hf
 from timm.models.vision_transformer import checkpoint_filter_fn
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
+from pipeline_steps.models.dinov2 import INFIXES, PREFIXES, State
 from pipeline_steps.models.encoder import default_taps
-
-State = dict[str, torch.Tensor]
+from pipeline_steps.models.tensors import refuse, some
 
 UNREADABLE = (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError)
 """What is raised for a file that was cut or is something else; for an index that is no JSON, or
@@ -34,13 +33,8 @@ HEAD = 64
 """Width of one attention head, the same in every size of DINOv2."""
 
 RENAMED = [
-    (r"^pretrained\.pos_embed$", "backbone.embeddings.position_embeddings"),
-    (r"^pretrained\.(cls_token|mask_token)$", r"backbone.embeddings.\1"),
-    (r"^pretrained\.patch_embed\.proj\.", "backbone.embeddings.patch_embeddings.projection."),
-    (r"^pretrained\.blocks\.", "backbone.encoder.layer."),
-    (r"^pretrained\.norm\.", "backbone.layernorm."),
-    (r"\.attn\.proj\.", ".attention.output.dense."),
-    (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
+    *((rf"^pretrained\.{re.escape(own)}", f"backbone.{hub}") for own, hub in PREFIXES.items()),
+    *((re.escape(own), hub) for own, hub in INFIXES.items()),
     (r"^depth_head\.projects\.(\d)\.", r"neck.reassemble_stage.layers.\1.projection."),
     (r"^depth_head\.resize_layers\.(\d)\.", r"neck.reassemble_stage.layers.\1.resize."),
     *((rf"^depth_head\.scratch\.layer{i + 1}_rn\.", f"neck.convs.{i}.") for i in range(4)),
@@ -82,7 +76,7 @@ def convert(
         _write_depth_anything(state, name, kind, folder)
     elif config is None:
         raise ValueError(
-            f"{name}: holds {_some(state)}, expected those of Depth Anything or DINOv2, or a"
+            f"{name}: holds {some(state)}, expected those of Depth Anything or DINOv2, or a"
             " config.json beside it"
         )
     else:
@@ -108,7 +102,7 @@ def _read(weights: Path, name: str) -> State:
         raise ValueError(f"{name}: cannot be read ({error}), expected weights") from error
     is_state = isinstance(state, dict) and all(map(torch.is_tensor, state.values()))
     if not is_state or not state:
-        held = _some(state) if isinstance(state, dict) else f"a {type(state).__name__}"
+        held = some(state) if isinstance(state, dict) else f"a {type(state).__name__}"
         raise ValueError(f"{name}: holds {held}, expected tensors by name")
     return state
 
@@ -131,7 +125,7 @@ def _kind(state: State, name: str, published: str, checkpoint: str | None) -> st
     else:
         found = {"dinov2"} if {"mask_token", "blocks.0.attn.qkv.weight"} <= state.keys() else set()
     if checkpoint and checkpoint not in found:
-        raise ValueError(f"{name}: holds {_some(state)}, expected those of {checkpoint}")
+        raise ValueError(f"{name}: holds {some(state)}, expected those of {checkpoint}")
     if checkpoint or len(found) < 2:
         return checkpoint or next(iter(found), None)
     return _version(name)
@@ -168,7 +162,7 @@ def _write_depth_anything(state: State, name: str, kind: str, folder: Path) -> N
         ignore_mismatched_sizes=True,
     )
     shapes = [key for key, *_ in loaded["mismatched_keys"]]
-    _refuse(name, kind, loaded["missing_keys"], loaded["unexpected_keys"], shapes)
+    refuse(name, kind, loaded["missing_keys"], loaded["unexpected_keys"], shapes)
     network.save_pretrained(folder)
 
 
@@ -235,21 +229,6 @@ def _write_dinov2(state: State, name: str, folder: Path) -> None:
     state = checkpoint_filter_fn(dict(state), vit)
     both = expected.keys() & state.keys()
     shapes = [key for key in both if expected[key].shape != state[key].shape]
-    _refuse(name, "dinov2", expected.keys() - state.keys(), state.keys() - expected.keys(), shapes)
+    refuse(name, "dinov2", expected.keys() - state.keys(), state.keys() - expected.keys(), shapes)
     vit.load_state_dict(state, assign=True)
     save_for_hf(vit, str(folder), safe_serialization=True)
-
-
-def _refuse(
-    name: str, kind: str, missing: Iterable[str], more: Iterable[str], shapes: Iterable[str]
-) -> None:
-    """Raise ValueError with some of the tensors that do not fit, where any does not."""
-    groups = {"misses": missing, "has besides": more, "has in another shape": shapes}
-    said = [f"{words} {_some(keys)}" for words, keys in groups.items() if keys]
-    if said:
-        raise ValueError(f"{name}: {'; '.join(said)}; expected the tensors of {kind}")
-
-
-def _some(keys: Iterable[str]) -> str:
-    keys = sorted(keys)
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")

@@ -4,46 +4,59 @@ Zhou et al., "DepthSeg: Depth prompting in remote sensing semantic segmentation"
 arXiv 2506.14382, 2025; what the paper leaves open follows the defaults of the config.
 """
 
+import bisect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline_steps.models.decoder import LinearDecoder, SemanticDecoder
 from pipeline_steps.models.dpt import STRIDES, DepthDecoder
-from pipeline_steps.models.encoder import Encoder
-from pipeline_steps.models.layers import (
-    Residual,
-    conv_norm_relu,
-    normalisation,
-    resample,
-    two_convs,
-)
+from pipeline_steps.models.encoder import Encoder, resolved_encoder
+from pipeline_steps.models.layers import Prediction, conv_norm_relu, resample
+from pipeline_steps.models.prompter import Prompter
+
+WIDEST = 8192
+"""Channels up to which a decoder is widened."""
 
 
-class Prediction(NamedTuple):
-    """Logits [B, classes, H, W], and depth [B, 1, H, W] where the network predicts it."""
+def resolved(
+    settings: Mapping[str, Any], weights: Path | None, bands: int, rgb: Sequence[int]
+) -> dict[str, Any]:
+    """Return the config's ``train.network`` such that `build` needs nothing else, as JSON.
 
-    logits: torch.Tensor
-    depth: torch.Tensor | None
+    ``weights`` is the folder of the encoder's, ``rgb`` the places of red, green and blue among the
+    ``bands`` of an image. Raises ValueError for a teacher whose ViT timm has no counterpart of.
+    """
+    encoder = resolved_encoder(settings["encoder"], weights, bands, rgb)
+    return {**settings, "encoder": encoder}
 
 
 def build(classes: int, weights: Path | None, settings: Mapping[str, Any]) -> "DepthSeg":
-    """Return the network that ``settings``, the config's ``train.network``, describes."""
+    """Return the network that ``settings``, as `resolved`, describe.
+
+    ``weights`` is the folder of the encoder's, of `fetch` or `adapt`; without one they are drawn.
+    """
     options = dict(settings)
-    encoder = dict(options.pop("encoder"))
-    encoder.pop("weights")
-    options.pop("model")
-    return DepthSeg(Encoder(**encoder, weights=weights), classes, **options)
+    ours = dict(options.pop("encoder"))
+    del ours["weights"], ours["bands"], options["model"]
+    encoder = Encoder(**ours, weights=weights)
+    if options.pop("match_width"):
+        width, stride = encoder.width, encoder.token_stride
+        options["channels"] = matched_channels(width, stride, classes, options)
+    return DepthSeg(encoder, classes, **options)
 
 
 class DepthSeg(nn.Module):
     """Image in, classes out; height is modelled on the way and fed as prompts.
 
     With ``depth="fed"`` no depth decoder is built: the prompter gets the map that the caller
-    gives. Without ``prompter`` there is neither.
+    gives; with ``both`` it gets that map beside the features of a depth decoder. Without
+    ``prompter`` there is neither, and with ``decoder="linear"`` nothing but a 1x1 convolution.
     """
 
     def __init__(
@@ -54,111 +67,92 @@ class DepthSeg(nn.Module):
         prompter: bool = True,
         depth: str = "predicted",
         prompt_from: str = "both",
+        scales: Sequence[int] = STRIDES,
         skips: str = "residual",
         detach_depth: bool = False,
         norm: str = "batch",
         widths: Sequence[int] | None = None,
         channels: int | None = None,
+        decoder: str = "pyramid",
+        fusion: str = "concat",
         upsample: str = "transposed",
     ) -> None:
         super().__init__()
-        widths, channels = widths or default_widths(encoder.width), channels or d(encoder.width)
+        width, stride = encoder.width, encoder.token_stride
+        widths, channels = widths or default_widths(width), channels or d(width)
         self.encoder, self.detach_depth = encoder, detach_depth
-        self.prompt_from = "depth" if depth == "fed" else prompt_from
-        stride = encoder.token_stride
+        self.sees_depth = prompter and depth != "predicted"
+        self.prompt_from = {"fed": "depth", "both": "both"}.get(depth, prompt_from)
+        self.adapters = self.depth_decoder = self.prompter = None
+        if decoder == "linear":
+            self.decoder = LinearDecoder(width, classes, stride)
+            return
         self.adapters = nn.ModuleList(
-            _adapter(encoder.width, width, channels, stride, level, norm if adapter else None)
-            for width, level in zip(widths, STRIDES, strict=True)
+            _adapter(width, inner, channels, stride, level, norm if adapter else None)
+            for inner, level in zip(widths, STRIDES, strict=True)
         )
-        self.depth_decoder = self.prompter = None
+        if prompter and depth != "fed":
+            self.depth_decoder = DepthDecoder(width, widths, channels, stride)
         prompts = (0, 0, 0, 0)
         if prompter:
-            if depth == "predicted":
-                self.depth_decoder = DepthDecoder(encoder.width, widths, channels, stride)
             inputs = {"both": channels + 1, "depth": 1, "features": channels}[self.prompt_from]
-            self.prompter = Prompter(inputs, channels, skips, norm)
+            self.prompter = Prompter(inputs, channels, skips, norm, scales)
             prompts = self.prompter.widths
-        self.decoder = SemanticDecoder(prompts, channels, classes, norm, upsample)
+        self.decoder = SemanticDecoder(prompts, channels, classes, norm, upsample, fusion)
 
-    def forward(self, image: torch.Tensor, depth: torch.Tensor | None = None) -> Prediction:
-        """Classify ``image`` [B, 3, H, W] in [0, 1], H and W multiples of 32.
+    def forward(
+        self,
+        image: torch.Tensor | None,
+        depth: torch.Tensor | None = None,
+        taps: Sequence[torch.Tensor] | None = None,
+    ) -> Prediction:
+        """Classify ``image`` [B, bands, H, W] in [0, 1], H and W multiples of 32.
 
-        ``depth`` [B, 1, H, W] in [0, 1] is what a network with ``depth="fed"`` is given.
+        ``depth`` [B, 1, H, W] in [0, 1] is given to a network that ``sees_depth``. ``taps`` are
+        what the encoder said of the image, which is then not looked at: four floating-point maps
+        [B, width, H / token stride, W / token stride].
         """
-        taps = self.encoder(image)
+        taps = self.encoder(image) if taps is None else taps
+        if self.adapters is None:
+            return Prediction(self.decoder(taps), None)
         features = [adapt(tap) for adapt, tap in zip(self.adapters, taps, strict=True)]
         if self.prompter is None:
             return Prediction(self.decoder(features, [None] * 4), None)
+        found, shown = self._depth(taps, depth)
+        return Prediction(self.decoder(features, self.prompter(shown)), found)
+
+    def _depth(
+        self, taps: Sequence[torch.Tensor], fed: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Return the depth that is predicted, if any is, and what the prompter sees at H/2."""
         if self.depth_decoder is None:
-            return Prediction(self.decoder(features, self.prompter(_half(depth))), None)
-        depth, fused = self.depth_decoder(taps)
-        shown = (depth.detach(), fused.detach()) if self.detach_depth else (depth, fused)
-        prompts = self.prompter(self._prompt(*shown))
-        return Prediction(self.decoder(features, prompts), depth)
-
-    def _prompt(self, depth: torch.Tensor, fused: torch.Tensor) -> torch.Tensor:
-        if self.prompt_from == "features":
-            return fused
-        return torch.cat([_half(depth), fused], 1) if self.prompt_from == "both" else _half(depth)
+            return None, _half(fed)
+        found, fused = self.depth_decoder(taps)
+        depth = fed if self.sees_depth else found
+        if self.detach_depth:
+            depth, fused = depth.detach(), fused.detach()
+        if self.prompt_from == "both":
+            return found, torch.cat([_half(depth), fused], 1)
+        return found, fused if self.prompt_from == "features" else _half(depth)
 
 
-class Prompter(nn.Module):
-    """Depth at H/2 in, four prompts at H/4 … H/32 out, through residual stages."""
+def matched_channels(
+    width: int, token_stride: int, classes: int, options: Mapping[str, Any]
+) -> int:
+    """Return the least ``channels`` with which as much is trained as with a prompter.
 
-    def __init__(self, inputs: int, channels: int, skips: str, norm: str) -> None:
-        super().__init__()
-        self.widths = tuple(min(256, channels * m) for m in (1, 1, 2, 4))
-        before = (channels, *self.widths[:-1])
-        self.stem = conv_norm_relu(inputs, channels, 3, norm, stride=2)
-        self.stages = nn.ModuleList(
-            Residual(i, o, norm, stride)
-            for i, o, stride in zip(before, self.widths, (1, 2, 2, 2), strict=True)
-        )
-        pairs = zip(self.widths[:-1], self.widths[1:], strict=True)
-        self.merges = nn.ModuleList(two_convs(a + b, a, norm) for a, b in pairs if skips == "unet")
+    ``options`` are those of `DepthSeg`. What the encoder trains is the same with and without.
+    """
+    encoder = SimpleNamespace(width=width, token_stride=token_stride)
 
-    def forward(self, depth: torch.Tensor) -> list[torch.Tensor]:
-        x, prompts = self.stem(depth), []
-        for stage in self.stages:
-            x = stage(x)
-            prompts.append(x)
-        for level in reversed(range(len(self.merges))):
-            below = F.interpolate(prompts[level + 1], scale_factor=2, mode="bilinear")
-            prompts[level] = self.merges[level](torch.cat([prompts[level], below], 1))
-        return prompts
+    def trained(**changes: Any) -> int:
+        with torch.device("meta"):
+            network = DepthSeg(encoder, classes, **{**options, **changes})
+        return sum(p.numel() for p in network.parameters())
 
-
-class SemanticDecoder(nn.Module):
-    """From coarse to fine: concatenate features, prompts and what comes from below."""
-
-    def __init__(
-        self, prompts: Sequence[int], channels: int, classes: int, norm: str, upsample: str
-    ) -> None:
-        super().__init__()
-        below = (channels, channels, channels, 0)
-        self.levels = nn.ModuleList(
-            two_convs(channels + p + b, channels, norm) for p, b in zip(prompts, below, strict=True)
-        )
-        self.ups = nn.ModuleList(_double(channels, channels, upsample) for _ in range(3))
-        # a thinner end than this starves rare classes
-        half, quarter = max(32, channels // 2), max(32, channels // 4)
-        self.to_full = nn.Sequential(
-            _double(channels, half, upsample),
-            conv_norm_relu(half, half, 3, norm),
-            _double(half, quarter, upsample),
-            normalisation(norm, quarter),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(quarter, classes, 1),
-        )
-
-    def forward(
-        self, features: Sequence[torch.Tensor], prompts: Sequence[torch.Tensor | None]
-    ) -> torch.Tensor:
-        x = None
-        for level in reversed(range(4)):
-            parts = [features[level], prompts[level], None if x is None else self.ups[level](x)]
-            x = self.levels[level](torch.cat([part for part in parts if part is not None], 1))
-        return self.to_full(x)
+    widths, goal = range(1, WIDEST + 1), trained(prompter=True)
+    place = bisect.bisect_left(widths, goal, key=lambda channels: trained(channels=channels))
+    return widths[place]
 
 
 def default_widths(width: int) -> tuple[int, int, int, int]:
@@ -180,14 +174,6 @@ def _adapter(
     first = conv_norm_relu(width, inner, 1, norm) if norm else nn.Conv2d(width, inner, 1)
     return nn.Sequential(
         first, resample(inner, stride, level), nn.Conv2d(inner, channels, 3, padding=1)
-    )
-
-
-def _double(inputs: int, outputs: int, upsample: str) -> nn.Module:
-    if upsample == "transposed":
-        return nn.ConvTranspose2d(inputs, outputs, 2, 2)
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(inputs, outputs, 1)
     )
 
 

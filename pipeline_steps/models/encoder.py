@@ -4,20 +4,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline_steps.models.bands import RGB, Bands, Inflated, with_bands
+from pipeline_steps.models.dinov2 import timm_settings
+from pipeline_steps.models.vit import load_vit
+
 SHORT = 640
 """Tokens up to which plain attention was faster than the fused one on two CPU cores."""
 
+TEACHER = "teacher"
+"""The encoder's name where it is the teacher's own."""
+
 
 class Encoder(nn.Module):
-    """A ViT whose block outputs at ``taps`` come as maps, after the final layer norm.
+    """A ViT whose block outputs at ``taps`` come as maps, one value per ``token_stride`` pixels.
 
-    The image is resized by patch size / token stride first, so that one token stands for exactly
-    ``token_stride`` pixels. A frozen encoder runs without a graph and stays in evaluation mode.
+    Where the patch size is another, ``fit`` says what is resized: the ``image`` first, by patch
+    size / token stride, or the ``tokens``, of an image seen as it is. With ``norm`` the final
+    norm is applied to each tap. A frozen encoder stays in evaluation mode, and runs without a
+    graph, unless its patch embedding is widened: what is new, for the bands of ``in_bands`` that
+    are not at ``rgb``, is always trained.
     """
 
     def __init__(
@@ -26,24 +35,31 @@ class Encoder(nn.Module):
         arguments: Mapping[str, Any] | None = None,
         frozen: bool = True,
         token_stride: int = 16,
+        fit: str = "image",
         taps: Sequence[int] | None = None,
+        norm: bool = True,
+        in_bands: int = 3,
+        rgb: Sequence[int] = RGB,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         weights: Path | None = None,
     ) -> None:
         super().__init__()
-        self.vit = _vit(name, dict(arguments or {}), weights)
-        self.frozen, self.token_stride = frozen, token_stride
-        self.taps = list(taps or default_taps(len(self.vit.blocks)))
-        blocks = len(self.vit.blocks)
-        if self.taps != sorted(set(self.taps)) or self.taps[-1] >= blocks:
-            raise ValueError(f"taps are {self.taps}, expected four ascending blocks below {blocks}")
+        self.vit = load_vit(name, arguments or {}, weights)
+        self.frozen, self.token_stride, self.fit, self.norm = frozen, token_stride, fit, norm
+        self.taps = _checked(taps, len(self.vit.blocks))
         self.width: int = self.vit.embed_dim
         self.patch: int = self.vit.patch_embed.patch_size[0]
-        for key in ("mean", "std"):
-            values = torch.tensor(self.vit.pretrained_cfg[key]).view(1, 3, 1, 1)
-            self.register_buffer(key, values, persistent=False)
+        taught = self.vit.pretrained_cfg
+        self.bands = Bands(mean or taught["mean"], std or taught["std"], in_bands, rgb)
+        _prune(self.vit, self.taps, norm)
         if frozen:
-            self.requires_grad_(False)
+            self.vit.requires_grad_(False)
             self.vit.eval()
+        others = len(self.bands.others)
+        self.is_constant = frozen and not others
+        if others:
+            self.vit.patch_embed.proj = Inflated(self.vit.patch_embed.proj, others)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set the training mode, which does not reach a frozen ViT."""
@@ -55,23 +71,31 @@ class Encoder(nn.Module):
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return four maps [B, width, H / token_stride, W / token_stride].
 
-        ``image`` is [B, 3, H, W] in [0, 1], H and W multiples of the token stride.
+        ``image`` is [B, bands, H, W] in [0, 1], H and W multiples of the token stride.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            x = (image - self.mean) / self.std
-            if self.patch != self.token_stride:
-                size = [length // self.token_stride * self.patch for length in x.shape[-2:]]
-                x = F.interpolate(x, size, mode="bilinear", antialias=True)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_constant):
+            x = self._resized(self.bands(image))
             self._pick_attention(x)
-            return self.vit.forward_intermediates(
-                x, indices=self.taps, norm=True, intermediates_only=True
+            taps = self.vit.forward_intermediates(
+                x, indices=self.taps, norm=self.norm, intermediates_only=True
             )
+            grid = [length // self.token_stride for length in image.shape[-2:]]
+            return [_to_grid(tap, grid) for tap in taps]
+
+    def _resized(self, x: torch.Tensor) -> torch.Tensor:
+        pixels = self.patch if self.fit == "tokens" else self.token_stride
+        size = [max(1, round(length / pixels)) * self.patch for length in x.shape[-2:]]
+        if size == list(x.shape[-2:]):
+            return x
+        return F.interpolate(x, size, mode="bilinear", antialias=True)
 
     def _pick_attention(self, x: torch.Tensor) -> None:
         """Use the fused kernel but for short sequences on a CPU, where it takes twice as long."""
         tokens = x.shape[-2] * x.shape[-1] // self.patch**2
         for block in self.vit.blocks:
-            block.attn.fused_attn = x.is_cuda or tokens > SHORT
+            # not every kind of block can choose
+            if hasattr(getattr(block, "attn", None), "fused_attn"):
+                block.attn.fused_attn = x.is_cuda or tokens > SHORT
 
 
 def default_taps(blocks: int) -> list[int]:
@@ -84,20 +108,39 @@ def default_taps(blocks: int) -> list[int]:
     return [4, 11, 17, 23] if blocks == 24 else [round((i + 1) * blocks / 4) - 1 for i in range(4)]
 
 
-def _vit(name: str, arguments: dict[str, Any], weights: Path | None) -> nn.Module:
-    file = {"file": str(weights)} if weights else None
-    try:
-        vit = timm.create_model(
-            name,
-            pretrained=weights is not None,
-            pretrained_cfg_overlay=file,
-            num_classes=0,
-            dynamic_img_size=True,
-            **arguments,
-        )
-    except (RuntimeError, TypeError, AssertionError, ArithmeticError) as error:
-        found = f"{weights or name} with {arguments}"
-        raise ValueError(f"{found} does not make a network: {error}") from error
-    if not hasattr(vit, "blocks") or not hasattr(vit, "forward_intermediates"):
-        raise ValueError(f"encoder is {name}, expected a vision transformer of timm")
-    return vit
+def resolved_encoder(
+    settings: Mapping[str, Any], weights: Path | None, bands: int, rgb: Sequence[int]
+) -> dict[str, Any]:
+    """Return an encoder's settings such that no other file tells how to build it again.
+
+    ``weights`` is the teacher's folder where it is the teacher's own, ``rgb`` the places of red,
+    green and blue among the ``bands`` of an image. Raises ValueError for a teacher of another kind.
+    """
+    found = dict(settings)
+    if found["name"] == TEACHER:
+        if weights is None:
+            raise ValueError("encoder.name is teacher, but there is no folder of it")
+        own = timm_settings(weights)
+        found |= own | {"arguments": own["arguments"] | (found["arguments"] or {})}
+    return found | with_bands(found, bands, rgb)
+
+
+def _checked(taps: Sequence[int] | None, blocks: int) -> list[int]:
+    taps = list(taps or default_taps(blocks))
+    if taps != sorted(set(taps)) or taps[-1] >= blocks:
+        raise ValueError(f"taps are {taps}, expected four ascending blocks below {blocks}")
+    return taps
+
+
+def _prune(vit: nn.Module, taps: list[int], norm: bool) -> None:
+    """Leave out what no tap depends on: it would be trained by nothing."""
+    if norm and isinstance(vit.norm, nn.Identity) and hasattr(vit, "fc_norm"):
+        # EVA02 has its final norm behind the pooling, of which nothing is left here
+        vit.norm = vit.fc_norm
+    vit.prune_intermediate_layers(taps, prune_norm=not norm)
+
+
+def _to_grid(tap: torch.Tensor, grid: list[int]) -> torch.Tensor:
+    if list(tap.shape[-2:]) == grid:
+        return tap
+    return F.interpolate(tap, grid, mode="bilinear")

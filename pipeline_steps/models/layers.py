@@ -1,15 +1,35 @@
-"""What the parts of DepthSeg are made of."""
+"""What networks are made of, and what they say."""
+
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import distributed, nn
+
+NO_DEPTH = 0.5
+"""What depth is everywhere to a network that shall learn without: see ``depth_control``."""
 
 Norm = str
-"""``batch`` or ``group``."""
+"""``batch``, ``group``, or ``sync``: batch norm over all processes of a training."""
+
+
+class Prediction(NamedTuple):
+    """Logits [B, classes, H, W], and depth [B, 1, H, W] in [0, 1] where a network predicts it."""
+
+    logits: torch.Tensor
+    depth: torch.Tensor | None
 
 
 def normalisation(kind: Norm, channels: int) -> nn.Module:
-    """Return a normalisation layer; groups hold 8 channels where that divides evenly."""
-    if kind == "batch":
+    """Return a normalisation layer; groups hold 8 channels where that divides evenly.
+
+    Batch norm and sync have the same state: one process alone has nothing to synchronise with.
+    Raises ValueError for sync in several processes on a CPU.
+    """
+    if kind == "sync" and distributed.is_available() and distributed.is_initialized():
+        if not torch.cuda.is_available():
+            raise ValueError("norm is sync, but torch has none for a CPU; expected batch or group")
+        return nn.SyncBatchNorm(channels)
+    if kind in ("batch", "sync"):
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
 
@@ -58,3 +78,12 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.convs(x) + self.skip(x))
+
+
+def parameters_of(network: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return for each part of a network how many parameters it has, and how many are trained."""
+    found = {}
+    for name, part in network.named_children():
+        counts = [(p.numel(), p.numel() * p.requires_grad) for p in part.parameters()]
+        found[name] = (sum(n for n, _ in counts), sum(n for _, n in counts))
+    return found

@@ -144,7 +144,7 @@ def load_teacher(
     )
     _check_tensors(folder, report)
     multiple, sides = _size(config)
-    return Teacher(network, _normalisation(folder, kind), gives, multiple, resample, sides)
+    return Teacher(network, normalisation_of(folder, kind), gives, multiple, resample, sides)
 
 
 def _gives(config: PreTrainedConfig, file: Path) -> str:
@@ -179,7 +179,7 @@ def _size(config: PreTrainedConfig) -> tuple[int, str]:
     return multiple, "equal" if config.model_type == "dpt" and body is None else "free"
 
 
-def _normalisation(folder: Path, kind: str) -> dict[str, list[float]]:
+def normalisation_of(folder: Path, kind: str) -> dict[str, list[float]]:
     """Return mean and deviation of images in [0, 1], from what the image processor is told."""
     file = folder / NORMALISATION
     stated = json.loads(file.read_text()) if file.is_file() else {}

@@ -7,22 +7,34 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+CURVES = {
+    "cross_entropy": "cross-entropy",
+    "ssim_loss": "1 − SSIM of the predicted depth",
+    "depth_r": "its correlation with what it learns",
+}
+"""Column of a history → what it is."""
+
 
 def learning_curves(histories: Sequence[Path]) -> Figure:
-    """Return the losses over steps; ``<experiment>/<run>/history.csv``, a colour an experiment."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots(1, 2)
+    """Return the losses over steps; ``<experiment>/<run>/history.csv``, a colour an experiment.
+
+    What is watched on validation scenes is dashed.
+    """
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(CURVES))
     colours: dict[str, Any] = {}
     for path in histories:
         name, table = path.parents[1].name, pd.read_csv(path)
-        for axis, column in zip(axes, ("cross_entropy", "ssim_loss"), strict=True):
-            if column in table:
-                label = None if name in colours else name
-                line = axis.plot(table["step"], table[column], label=label, color=colours.get(name))
-                colours[name] = line[0].get_color()
-            axis.set(xlabel="step", title=column.replace("_", " "))
+        for axis, (column, title) in zip(axes, CURVES.items(), strict=True):
+            for key, style in ((column, "-"), (f"val_{column}", "--")):
+                if key in table:
+                    label = None if name in colours else name
+                    how = {"label": label, "color": colours.get(name), "linestyle": style}
+                    colours[name] = axis.plot(table["step"], table[key], **how)[0].get_color()
+            axis.set(xlabel="step", title=title)
             axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False, fontsize=8)
+    columns = -(-len(colours) // 12)
+    figure.legend(frameon=False, fontsize=8, loc="outside right upper", ncols=columns)
     return figure
 
 

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -61,6 +61,25 @@ def new_array(
         chunks=inner,
         shards=shard,
         compressors=COMPRESSION[compression],
+    )
+
+
+def new_items(
+    store: Path, index: int, count: int, shape: tuple[int, ...], dtype: str
+) -> zarr.Array:
+    """Create an array [count, *shape] of 0, an item of which is read or written at once, as it is.
+
+    An item is one file, unpacked: features of networks hardly compress.
+    """
+    group = zarr.open_group(store, mode="a")
+    return group.create_array(
+        str(index),
+        shape=(count, *shape),
+        dtype=dtype,
+        fill_value=0,
+        chunks=(1, *shape),
+        compressors=None,
+        overwrite=True,
     )
 
 
@@ -130,10 +149,10 @@ def shard_size(chunk: int) -> int:
     return chunk * CHUNKS_PER_SHARD
 
 
-def open_array(store: Path, index: int) -> zarr.Array:
-    """Open the array of raster ``index`` for reading; raises ValueError where it is not there."""
+def open_array(store: Path, index: int, mode: Literal["r", "r+"] = "r") -> zarr.Array:
+    """Open array ``index``, with ``r+`` for writing; raises ValueError where it is not there."""
     try:
-        return zarr.open_group(store, mode="r")[str(index)]
+        return zarr.open_group(store, mode=mode)[str(index)]
     except (FileNotFoundError, KeyError) as error:
         raise ValueError(f"{store}: has no array {index}, expected a finished store") from error
 
@@ -241,9 +260,13 @@ class Scene:
             )
         return pairs
 
-    def picture(self, index: int, stretch: Limits | None) -> Picture:
-        """Open what networks see of raster ``index``, stretched as the study says."""
-        return Picture(self.array("image", index), self.facts["rgb"], self.limits(stretch))
+    def picture(self, index: int, stretch: Limits | None, bands: str = "rgb") -> Picture:
+        """Open what networks see of raster ``index``, stretched as the study says.
+
+        ``bands`` are ``rgb``, or ``all`` in the order of the store.
+        """
+        shown = self.facts["rgb"] if bands == "rgb" else range(len(self.facts["bands"]))
+        return Picture(self.array("image", index), shown, self.limits(stretch))
 
     def in_strips(
         self, index: int, stretch: Limits | None, rows: int

@@ -17,45 +17,47 @@ EIGHT_BIT = (0.0, 255.0)
 
 
 class Picture:
-    """Red, green and blue of an image, float32 [3, H, W] in [0, 1], stretched as they are read.
+    """Bands of an image, float32 [shown, H, W] in [0, 1], stretched as they are read.
 
-    ``array`` is [bands, H, W], ``rgb`` the places of the three among its bands, ``limits`` the
-    values of every band that become 0 and 1. What lies beyond is cut off; no number becomes 0.
+    ``array`` is [bands, H, W], ``shown`` the places of what is seen among its bands (those of red,
+    green and blue, or all), ``limits`` the values of every band that become 0 and 1. What lies
+    beyond is cut off; no number becomes 0.
     """
 
-    def __init__(self, array: Any, rgb: Sequence[int], limits: Sequence[Sequence[float]]) -> None:
-        self.array, self.rgb, self.limits = array, list(rgb), limits
-        low, high = np.array(limits, np.float64)[self.rgb].T[:, :, None, None]
+    def __init__(self, array: Any, shown: Sequence[int], limits: Sequence[Sequence[float]]) -> None:
+        self.array, self.shown, self.limits = array, list(shown), limits
+        low, high = np.array(limits, np.float64)[self.shown].T[:, :, None, None]
         self._low, self._range = low.astype(np.float32), (high - low).astype(np.float32)
         self._tables = self._looked_up()
-        self.shape: tuple[int, int, int] = (3, *array.shape[1:])
+        self.shape: tuple[int, int, int] = (len(self.shown), *array.shape[1:])
         self.nbytes: int = int(np.prod(array.shape)) * array.dtype.itemsize
 
     def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
         pixels = np.asarray(self.array[(slice(None), *index[-2:])])
         if self._tables is not None:
-            pairs = zip(self._tables, self.rgb, strict=True)
+            pairs = zip(self._tables, self.shown, strict=True)
             return np.stack([table.take(pixels[band]) for table, band in pairs])
-        return self._stretched(pixels if self.rgb == list(range(len(pixels))) else pixels[self.rgb])
+        is_whole = self.shown == list(range(len(pixels)))
+        return self._stretched(pixels if is_whole else pixels[self.shown])
 
     def _stretched(self, pixels: np.ndarray) -> np.ndarray:
         shown = (pixels.astype(np.float32) - self._low) / self._range
         return np.nan_to_num(shown.clip(0, 1), copy=False)
 
     def _looked_up(self) -> np.ndarray | None:
-        """Return what every value becomes, [3, values], where there are few: that is far faster."""
+        """Return what every value becomes, [shown, values], where there are few: that is faster."""
         if self.array.dtype not in (np.uint8, np.uint16):
             return None
         values = np.arange(np.iinfo(self.array.dtype).max + 1)
-        return self._stretched(np.broadcast_to(values, (3, 1, values.size)))[:, 0]
+        return self._stretched(np.broadcast_to(values, (len(self.shown), 1, values.size)))[:, 0]
 
     def held(self) -> "Picture":
         """Return the same picture with its pixels, as they are, in memory."""
-        return Picture(np.asarray(self.array[:]), self.rgb, self.limits)
+        return Picture(np.asarray(self.array[:]), self.shown, self.limits)
 
     def in_strips(self, rows: int) -> "Picture":
         """Return the same picture, to be read from top to bottom in windows of so many rows."""
-        return Picture(Strips(self.array, rows), self.rgb, self.limits)
+        return Picture(Strips(self.array, rows), self.shown, self.limits)
 
 
 class Strips:

@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from pipeline_steps.study.cells import Cell
 from pipeline_steps.study.classes import ClassSpec, plain
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
-from pipeline_steps.study.overlay import file_with, overlaid
+from pipeline_steps.study.experiments import Experiment, Planned, Slug, expanded
+from pipeline_steps.study.overlay import file_with, overlaid, settled
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.check import Params as Check
@@ -32,25 +35,6 @@ from pipeline_steps.study.teachers import ELEVATION, Teacher, teachers_of
 
 MADE = "results/synthesize"
 """Where the demo's scenes come into being."""
-
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-
-
-class Experiment(StageParams):
-    """One row of the tables."""
-
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
-    """One training for each; the tables give mean and standard deviation over them."""
-
-    train: dict[str, Any] = Field({})
-    """What this experiment overrides in `train`, key by key."""
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Experiment":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds is {list(self.seeds)}, expected each seed once")
-        return self
 
 
 class Study(StageParams):
@@ -106,7 +90,11 @@ class Study(StageParams):
     """How figures are drawn."""
 
     experiments: Annotated[dict[Slug, Experiment], Field(min_length=1)]
-    """What is compared: a name → its seeds and its overrides of `train`."""
+    """What is compared: a name → its seeds and its overrides of `train`; null drops an experiment
+    of an earlier file."""
+
+    variants: dict[Slug, dict[Slug, dict[str, Any]]] = Field({})
+    """What grids are made of: axis → value → overrides of `train`, laid over those built in."""
 
     @model_validator(mode="after")
     def _classes_agree(self) -> "Study":
@@ -132,12 +120,16 @@ class Study(StageParams):
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A checked study: its config, its scenes, and each experiment's training."""
+    """A checked study: its config, its scenes, and each experiment's training.
+
+    ``experiments`` and ``trainings`` have those that a grid of the config stands for.
+    """
 
     config: Study
     table: str
     root: str
     scenes: dict[str, Scene]
+    experiments: dict[str, Planned]
     trainings: dict[str, Train]
     teachers: dict[str, Teacher]
     folds: dict[str, int]
@@ -152,7 +144,7 @@ class Loaded:
 
     def runs(self, experiment: str) -> list[Run]:
         """Return the trainings of an experiment."""
-        return runs_of(self.config.experiments[experiment].seeds, self.config.split.folds)
+        return runs_of(self.experiments[experiment].seeds, self.config.split.folds)
 
     def divided(self, scenes: list[str]) -> list[str]:
         """Return those of ``scenes`` that are divided into blocks."""
@@ -173,10 +165,26 @@ class Loaded:
         has_folds = self.config.split.folds is not None
         return scene.split in ("test", "folds") or (scene.split == "blocks" and has_folds)
 
+    def cells(self) -> list[Cell]:
+        """Return what is known of the experiments of grids, one grid after another."""
+        return [one.cell for one in self.experiments.values() if one.cell]
+
     def teachers_used(self) -> list[str]:
-        """Return every teacher that an experiment uses, each once."""
+        """Return every teacher whose depth an experiment uses, each once."""
         used = [t.teacher for t in self.trainings.values() if t.network.prompter and t.teacher]
         return list(dict.fromkeys(used))
+
+    def teachers_needed(self) -> list[str]:
+        """Return those, and the teachers whose encoder an experiment uses."""
+        lent = [t.teacher for t in self.trainings.values() if t.network.has_teachers_encoder]
+        return list(dict.fromkeys([*self.teachers_used(), *lent]))
+
+    def fetched(self) -> Fetch:
+        """Return the model table without what no experiment uses: a run does not fetch that."""
+        used = {self.teachers[name].model for name in self.teachers_needed()}
+        used |= {t.network.encoder.weights for t in self.trainings.values()}
+        rows = self.config.fetch.models.items()
+        return Fetch(models={name: model for name, model in rows if name in used})
 
 
 def load(config: dict[str, Any], files: list[str]) -> Loaded:
@@ -185,37 +193,54 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     Raises StudyError, whose text is one line with file, key, value and what was expected.
     """
     where = str(files[-1]) if files else "the study"
+    config = settled(config, files)
     try:
         study = Study.model_validate_json(json.dumps(config, default=str))
     except ValidationError as error:
         place = file_with(key_of(error), files) or where
         raise StudyError(f"{place}: {in_one_line(error)}") from None
-    trainings = {name: _training(study, name, config, files) for name in study.experiments}
+    experiments = expanded(study.experiments, study.variants, files)
+    trainings = {
+        name: overlaid(Train, config.get("train") or {}, one.layers, _key(name), files)
+        for name, one in experiments.items()
+    }
     teachers = teachers_of(study.fetch, study.adapt, study.depth, config, files)
+    for name, training in trainings.items():
+        for wrong in _misfits(training, study, teachers):
+            stated = [*experiments[name].key.split("."), *wrong.partition(" ")[0].split(".")]
+            raise StudyError(f"{file_with(stated, files) or where}: {_key(name)}.{wrong}")
     table = _beside_its_file(study.scenes, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
     folds = dealt(scenes.values(), study.split)
-    loaded = Loaded(study, table, root, scenes, trainings, teachers, folds)
-    _teachers_exist(loaded, where)
+    loaded = Loaded(study, table, root, scenes, experiments, trainings, teachers, folds)
     _scenes_suffice(loaded, table)
     return loaded
 
 
-def _training(study: Study, name: str, config: dict[str, Any], files: list[str]) -> Train:
-    under = f"experiments.{name}.train"
-    overrides = study.experiments[name].train
-    params = overlaid(Train, config.get("train") or {}, overrides, under, files)
-    where = file_with(["experiments", name], files) or "the study"
-    if params.network.prompter and params.teacher is None:
-        raise StudyError(f"{where}: {under}.teacher is null, expected a teacher for the prompter")
-    weights = params.network.encoder.weights
-    if weights is not None and weights not in study.fetch.models:
-        raise StudyError(
-            f"{where}: {under}.network.encoder.weights is {weights!r}, expected one of"
-            f" fetch.models: {', '.join(study.fetch.models) or 'there is none'}"
-        )
-    return params
+def _key(experiment: str) -> str:
+    return f"experiments.{experiment}.train"
+
+
+def _misfits(training: Train, study: Study, teachers: dict[str, Teacher]) -> Iterator[str]:
+    """Yield what does not fit the study's teachers and models: key, value and what was expected."""
+    network, teacher, encoder = training.network, training.teacher, training.network.encoder
+    names, models = ", ".join(teachers), ", ".join(study.fetch.models) or "there is none"
+    weights = f"network.encoder.weights is {encoder.weights!r}, expected"
+    if network.prompter and teacher is None:
+        yield "teacher is null, expected a teacher for the prompter"
+    if network.has_teachers_encoder and encoder.weights is not None:
+        yield f"{weights} null, since the teacher's encoder has the teacher's"
+    if encoder.weights is not None and encoder.weights not in study.fetch.models:
+        yield f"{weights} one of fetch.models: {models}"
+    if network.prompter and teacher not in teachers:
+        yield f"teacher is {teacher!r}, expected one of {names}"
+    if network.has_teachers_encoder and (teacher == ELEVATION or teacher not in teachers):
+        shown = "null" if teacher is None else repr(teacher)
+        nets = ", ".join(name for name in teachers if name != ELEVATION) or "there is none"
+        yield f"teacher is {shown}, expected a network for the encoder 'teacher': {nets}"
+    if training.depth_control != "none" and not network.prompter:
+        yield f"depth_control is {training.depth_control!r}, expected 'none' without a prompter"
 
 
 def _beside_its_file(scenes: str, files: list[str]) -> str:
@@ -227,15 +252,6 @@ def _beside_its_file(scenes: str, files: list[str]) -> str:
     return scenes
 
 
-def _teachers_exist(loaded: Loaded, where: str) -> None:
-    for name, training in loaded.trainings.items():
-        if training.network.prompter and training.teacher not in loaded.teachers:
-            raise StudyError(
-                f"{where}: experiments.{name}.train.teacher is {training.teacher!r},"
-                f" expected one of {', '.join(loaded.teachers)}"
-            )
-
-
 def _scenes_suffice(loaded: Loaded, table: str) -> None:
     _folds_suffice(loaded, table)
     if not loaded.split("train"):
@@ -244,9 +260,14 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
     for name in loaded.teachers:
         _teacher_can_learn(loaded, name, table)
     for name, training in loaded.trainings.items():
+        if training.patience is not None and not loaded.split("val"):
+            raise StudyError(
+                f"{table}: no scene has ground for validation, expected a split val, or blocks with"
+                f" a share of it, since experiment {name!r} has patience"
+            )
         if not training.network.prompter or training.teacher != ELEVATION:
             continue
-        fed = training.network.depth == "fed"
+        fed = training.network.is_fed
         for scene in loaded.scenes.values():
             if (fed or scene.name in loaded.split("train")) and not scene.elevation:
                 raise StudyError(
@@ -258,7 +279,7 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
 def _teacher_can_learn(loaded: Loaded, name: str, table: str) -> None:
     """Raise StudyError where an adapted teacher has no height to learn from, or a test scene's."""
     learning, taught = loaded.teachers[name].adapt, loaded.taught(name)
-    if learning and not taught and name in loaded.teachers_used():
+    if learning and not taught and name in loaded.teachers_needed():
         raise StudyError(
             f"{table}: no training scene has elevation, expected one for teacher {name!r}"
         )
@@ -289,7 +310,7 @@ def _folds_suffice(loaded: Loaded, table: str) -> None:
         raise StudyError(f"{table}: split.folds is {folds}, expected a scene to divide (folds)")
     if "blocks" not in splits and whole < folds:
         raise StudyError(f"{table}: {whole} scenes have split folds, expected at least {folds}")
-    adapted = [name for name in loaded.teachers_used() if loaded.teachers[name].adapt]
+    adapted = [name for name in loaded.teachers_needed() if loaded.teachers[name].adapt]
     if adapted:
         raise StudyError(
             f"{table}: split.folds is {folds} and teacher {adapted[0]!r} is adapted, which would"

@@ -2,7 +2,7 @@
 
 import json
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,7 +21,9 @@ END = "<!-- end of the generated part -->"
 def schema() -> str:
     """Return the JSON Schema of a study file."""
     stated = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(stated | Study.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(stated | Study.model_json_schema(), indent=1, ensure_ascii=False)
+    # a section that does not state its kind may be either
+    return text.replace('"oneOf"', '"anyOf"') + "\n"
 
 
 def manual(text: str) -> str:
@@ -31,26 +33,47 @@ def manual(text: str) -> str:
     return f"{before}{BEGIN}\n\n{''.join(_sections())}{END}{after}"
 
 
-def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every key below ``model`` with its full name, sections before what they hold."""
+def fields(
+    model: type[BaseModel], prefix: str = "", all_kinds: bool = True
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key below ``model`` with its full name, sections before what they hold.
+
+    Of a section of several kinds, such as the network, the keys of one kind follow those of
+    another; without ``all_kinds`` there are those of the first alone.
+    """
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
         yield key, field
-        inner, many = _model_in(field.annotation)
-        if inner:
-            yield from fields(inner, f"{key}{many}.")
+        kinds, many = _models_in(field.annotation)
+        for kind in kinds if all_kinds else kinds[:1]:
+            yield from fields(kind, f"{key}{many}.", all_kinds)
 
 
 def _sections() -> Iterator[str]:
-    heads = "| key | default | values | what |\n|---|---|---|---|\n"
     for name in Study.model_fields:
-        rows = [row for row in fields(Study) if row[0] == name or _under(row[0], name)]
-        lines = [_row(key, one) for key, one in rows]
-        yield f"### `{name}`\n\n{heads}{''.join(lines)}\n"
+        found = fields(Study, all_kinds=False)
+        yield f"### `{name}`\n\n{_table(row for row in found if _under(row[0], name))}"
+        for key, kind in _other_kinds():
+            if _under(key, name):
+                model = kind.model_fields["model"].default
+                rows = _table(fields(kind, f"{key}."))
+                yield f"#### `{key}` with `model: {model}`\n\n{rows}"
+
+
+def _other_kinds() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the key of every section of several kinds, with each kind but the first."""
+    for key, field in fields(Study):
+        kinds, many = _models_in(field.annotation)
+        yield from ((f"{key}{many}", kind) for kind in kinds[1:])
+
+
+def _table(rows: Iterable[tuple[str, FieldInfo]]) -> str:
+    heads = "| key | default | values | what |\n|---|---|---|---|\n"
+    return f"{heads}{''.join(_row(key, field) for key, field in rows)}\n"
 
 
 def _under(key: str, section: str) -> bool:
-    return key.startswith((f"{section}.", f"{section}[].", f"{section}.<name>."))
+    return key == section or key.startswith((f"{section}.", f"{section}[].", f"{section}.<name>."))
 
 
 def _row(key: str, field: FieldInfo) -> str:
@@ -67,8 +90,8 @@ def _row(key: str, field: FieldInfo) -> str:
 
 def _values(field: FieldInfo) -> str:
     """Return what a field may be, in words, from its JSON Schema."""
-    inner, many = _model_in(field.annotation)
-    if inner:
+    kinds, many = _models_in(field.annotation)
+    if kinds:
         return {"[]": "list of sections", ".<name>": "name → section"}.get(many, "section")
     holder = type("Holder", (BaseModel,), {"__annotations__": {"x": field.annotation}, "x": field})
     return _words(holder.model_json_schema()["properties"]["x"]).replace("|", "\\|")
@@ -103,18 +126,17 @@ def _number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
-def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """Return the section that a field holds, and how many: one, a list, or by name."""
+def _models_in(annotation: Any) -> tuple[list[type[BaseModel]], str]:
+    """Return the kinds of section that a field holds, and how many: one, a list, or by name."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
+        return [annotation], ""
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return _model_in(inside[0])
-    for one in inside:
-        model, many = _model_in(one)
-        if model:
-            return model, many or {tuple: "[]", list: "[]", dict: ".<name>"}.get(origin, "")
-    return None, ""
+        return _models_in(inside[0])
+    found = [_models_in(one) for one in inside]
+    kinds = [kind for kinds, _ in found for kind in kinds]
+    own = {tuple: "[]", list: "[]", dict: ".<name>"}.get(origin, "")
+    return kinds, next((many for kinds, many in found if kinds and many), own if kinds else "")
 
 
 def main() -> None:

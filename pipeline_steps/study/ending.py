@@ -15,10 +15,14 @@ def say_results(results: str) -> None:
 
 
 def say_errors(logs: str, since: float) -> None:
-    """Repeat the last line of every log written after ``since`` (seconds of the epoch) that ends
-    in an error: Snakemake's own words stand between them and the end."""
+    """Repeat the last error of every log written after ``since`` (seconds of the epoch).
+
+    Snakemake's own words stand between them and the end, and below an error may be what torchrun
+    says of it.
+    """
     for path in sorted(Path(logs).rglob("*.log")):
         if path.stat().st_mtime >= since:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if lines and lines[-1].startswith("error: "):
-                print(f"{lines[-1]} ({path})", file=sys.stderr)
+            errors = [line for line in lines if line.startswith("error: ")]
+            if errors:
+                print(f"{errors[-1]} ({path})", file=sys.stderr)

@@ -5,7 +5,9 @@ import re
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-PYDANTIC = re.compile(r"constrained-\w+|tuple\[.*\]|list\[.*\]|function-.*|int|str|\[key\]")
+PYDANTIC = re.compile(
+    r"constrained-\w+|tuple\[.*\]|list\[.*\]|function-.*|model-\w+|int|str|\[key\]"
+)
 """Names of alternatives, which pydantic puts between the keys of a study."""
 
 
@@ -36,6 +38,10 @@ def _sentence(key: str, trouble: ErrorDetails) -> str:
         return f"{key}: {trouble['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     if trouble["type"] == "json_invalid":
         return f"it is not JSON ({trouble['ctx']['error']}), expected JSON"
+    if trouble["type"] == "union_tag_invalid":
+        named = trouble["input"]["model"]
+        expected = trouble["ctx"]["expected_tags"].replace("model-", "")
+        return f"{key}.model is {str(named)!r}, expected {expected}"
     text = re.sub(r"^\w+ should (be )?(a valid )?", "", trouble["msg"])
     value = trouble["input"]
     shown = "null" if value is None else repr(str(value))

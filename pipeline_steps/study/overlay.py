@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,26 +11,74 @@ from pydantic import ValidationError
 
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
 from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.network import DepthSeg
 
 Section = TypeVar("Section", bound=StageParams)
+
+NETWORK = "network"
+FIRST: str = DepthSeg.model_fields["model"].default
+"""The model of a network that states none."""
 
 
 def overlaid(
     kind: type[Section],
     section: dict[str, Any],
-    overrides: dict[str, Any],
+    overrides: dict[str, Any] | Sequence[tuple[str, dict[str, Any]]],
     under: str,
     files: list[str],
 ) -> Section:
     """Return ``section`` as ``kind``, with ``overrides``, which stand ``under`` a key, key by key.
 
+    Overrides of several places are laid over one another, each beside the key that it stands under.
     Raises StudyError, whose text is one line with file, key, value and what was expected.
     """
+    layers = [(under, overrides)] if isinstance(overrides, dict) else overrides
+    for _, layer in layers:
+        section = merged(section, layer)
     try:
-        return kind.model_validate_json(json.dumps(_merged(section, overrides), default=str))
+        return kind.model_validate_json(json.dumps(section, default=str))
     except ValidationError as error:
-        place = file_with([*under.split("."), *key_of(error)], files) or "the study"
+        key = key_of(error)
+        # values that do not go together may each stand elsewhere
+        is_of_all = error.errors()[0]["type"] == "value_error"
+        saying = [] if is_of_all else [place for place, layer in layers if _says(layer, key)]
+        stated = saying[-1] if saying else layers[0][0]
+        under = stated if saying else under
+        place = file_with([*stated.split("."), *key], files) or "the study"
         raise StudyError(f"{place}: {in_one_line(error, under)}") from None
+
+
+def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``overrides`` laid over it, key by key.
+
+    A network of another model begins anew: it has none of the keys of the one below it.
+    """
+    both = copy.deepcopy(base)
+    for key, value in overrides.items():
+        below = both.get(key)
+        is_section = isinstance(value, dict) and isinstance(below, dict)
+        is_another = is_section and key == NETWORK and _model(value, _model(below)) != _model(below)
+        both[key] = merged(below, value) if is_section and not is_another else value
+    return both
+
+
+def settled(config: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """Return ``config``, which Snakemake merged from ``files``, as the files mean it.
+
+    A network of which a later file states another model has no key of the earlier one, and an
+    experiment of an earlier file that a later one states to be null is gone.
+    """
+    stated = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in files]
+    config = copy.deepcopy(config)
+    for key in list(_networks(config)):
+        holder = _at(config, key[:-1])
+        holder[NETWORK] = _of_its_model(holder[NETWORK], [_at(one, key) for one in stated])
+    experiments = config.get("experiments")
+    for name in list(experiments) if isinstance(experiments, dict) else ():
+        earlier = (_at(one, ["experiments", name]) for one in stated)
+        if experiments[name] is None and any(isinstance(one, dict) for one in earlier):
+            del experiments[name]
+    return config
 
 
 def file_with(key: list[str], files: list[str]) -> str | None:
@@ -44,9 +93,61 @@ def file_with(key: list[str], files: list[str]) -> str | None:
     return None
 
 
-def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(base)
-    for key, value in overrides.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
+def _model(network: dict[str, Any], default: str = FIRST) -> Any:
+    return network.get("model", default)
+
+
+def _networks(config: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield the key of every section that states a network."""
+    keys = [["train"], *(["experiments", name, "train"] for name in _names(config, "experiments"))]
+    for axis in _names(config, "variants"):
+        keys += [["variants", axis, value] for value in _names(config["variants"], axis)]
+    for key in keys:
+        if isinstance(_at(config, [*key, NETWORK]), dict):
+            yield [*key, NETWORK]
+
+
+def _names(section: dict[str, Any], key: str) -> list[str]:
+    inside = section.get(key)
+    return list(inside) if isinstance(inside, dict) else []
+
+
+def _at(config: Any, key: Sequence[str]) -> Any:
+    """Return what stands at ``key``; None where nothing does."""
+    for name in key:
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+def _says(layer: dict[str, Any], key: Sequence[str]) -> bool:
+    holder = _at(layer, key[:-1])
+    return isinstance(holder, dict) and bool(key) and key[-1] in holder
+
+
+def _of_its_model(network: dict[str, Any], stated: Sequence[Any]) -> dict[str, Any]:
+    """Return a network without what only files before the one that states its model say."""
+    sections = [one if isinstance(one, dict) else {} for one in stated]
+    model, start = FIRST, 0
+    for number, one in enumerate(sections):
+        if _model(one, model) != model:
+            model, start = one["model"], number
+    earlier, later = {}, {}
+    for number, one in enumerate(sections):
+        if number < start:
+            earlier = merged(earlier, one)
+        else:
+            later = merged(later, one)
+    return _without(network, earlier, later)
+
+
+def _without(
+    section: dict[str, Any], earlier: dict[str, Any], later: dict[str, Any]
+) -> dict[str, Any]:
+    kept = {}
+    for key, value in section.items():
+        below, above = earlier.get(key), later.get(key)
+        if isinstance(value, dict) and isinstance(below, dict) and isinstance(above, dict):
+            kept[key] = _without(value, below, above)
+        elif key in later or key not in earlier:
+            kept[key] = value
+    return kept

@@ -67,6 +67,13 @@ class Paths:
             for run in self.study.runs(name)
         ]
 
+    def panels(self) -> list[str]:
+        """Return the pictures that the first training of every experiment took."""
+        return [
+            f"results/train/{name}/{self.study.runs(name)[0].name}/panels"
+            for name in self.study.trainings
+        ]
+
     def counts(self) -> list[str]:
         """Return the confusion counts of every training on each of its test scenes."""
         return [
@@ -76,13 +83,29 @@ class Paths:
             for scene in self.study.split("test", fold=run.fold)
         ]
 
+    def teacher(self, name: str) -> list[str]:
+        """Return the manifest of a fetched or adapted teacher; elevation has none."""
+        if name == ELEVATION:
+            return []
+        stage = "adapt" if self.study.teachers[name].adapt else "fetch"
+        return [f"results/{stage}/{name}/manifest.json"]
+
+    def encoder(self, experiment: str) -> list[str]:
+        """Return the manifest of where an encoder's weights come from, if anywhere."""
+        training = self.study.trainings[experiment]
+        if training.network.has_teachers_encoder:
+            return self.teacher(training.teacher)
+        weights = training.network.encoder.weights
+        return [f"results/fetch/{weights}/manifest.json"] if weights else []
+
     def prompts(self) -> list[Prompts]:
         """Return what prompts the network of every experiment."""
         found = []
         for name, training in self.study.trainings.items():
-            is_prompted, is_fed = training.network.prompter, training.network.depth == "fed"
-            # a loss without weight teaches nothing
+            is_prompted, is_fed = training.network.prompter, training.network.is_fed
+            # a loss without weight teaches nothing, nor does depth that is not the scene's
             is_taught = is_prompted and (is_fed or training.depth_weight > 0)
+            is_taught = is_taught and training.depth_control == "none"
             teacher = training.teacher if is_taught else None
             facts = {"teacher": teacher, "is_elevation": teacher == ELEVATION}
             facts |= {"is_prompted": is_prompted, "is_fed": is_taught and is_fed}

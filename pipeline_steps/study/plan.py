@@ -7,10 +7,14 @@ from pydantic import Field
 
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.train import Params as Train
 from pipeline_steps.study.teachers import Teacher
 
 Count = Annotated[int, Field(ge=0)]
 GB = 1e9
+
+WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024, "giant": 1536}
+"""A word in a ViT's name → its channels."""
 
 LIBRARIES_GB = 1.5
 """Memory of Python with torch and its networks, before any pixel."""
@@ -43,6 +47,12 @@ class Plan(StageParams):
     field_bytes: Annotated[float, Field(ge=0)] = 0.0
     """Disk for each pixel of a raster while its pseudo-depth is made."""
 
+    cache_bytes: Annotated[float, Field(ge=0)] = 0.0
+    """Disk for each pixel of the training scenes while features of an encoder are kept."""
+
+    cache_most: Annotated[float, Field(ge=0)] = 0.0
+    """Disk that these take at most, however large the scenes: no crop is kept twice."""
+
     taught: tuple[str, ...] = ()
     """Scenes that an adapted teacher learns from."""
 
@@ -55,15 +65,14 @@ def plan_of(study: Loaded) -> Plan:
     new = study.split("val", "predict")
     mapped = [{*new, *test} for test in tested]
     teachers = [study.teachers[name] for name in study.teachers_used()]
-    adapted = [teacher for teacher in teachers if teacher.adapt]
+    adapted = [name for name in study.teachers_needed() if study.teachers[name].adapt]
     networks = [teacher for teacher in teachers if teacher.model]
-    weights = {teacher.model for teacher in teachers}
-    weights |= {t.network.encoder.weights for t in study.trainings.values()}
-    once = 1 + len(scenes) + len(study.divided(scenes)) + 1 + len(weights - {None})
+    once = 1 + len(scenes) + len(study.divided(scenes)) + 1 + len(study.fetched().models)
     once += (len(scenes) if config.synthesize else 0) + len(adapted) + len(_seen(study))
     # the rule `all` counts too
     jobs = once + len(runs) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
     jobs += 2 if any(tested) else 0
+    cached = [_cached(training) for training in study.trainings.values()]
     return Plan(
         jobs=jobs,
         fields=len(teachers),
@@ -73,8 +82,26 @@ def plan_of(study: Loaded) -> Plan:
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
         field_window=max(map(_window, networks), default=0),
         field_bytes=max((2 / (1 - one.depth.overlap) ** 2 for one in networks), default=0.0),
+        cache_bytes=max(bytes_ for bytes_, _ in cached),
+        cache_most=max(most for _, most in cached),
         taught=tuple(dict.fromkeys(s for name in study.teachers for s in study.taught(name))),
     )
+
+
+def _cached(training: Train) -> tuple[float, float]:
+    """Return the bytes of features for each pixel that is learned from, and in all at most.
+
+    Crops overlap by a quarter; four taps in two bytes for each of their tokens and channels.
+    """
+    encoder = training.network.encoder
+    if not training.feature_cache:
+        return 0.0, 0.0
+    stated = (encoder.arguments or {}).get("embed_dim")
+    named = (width for word, width in WIDTHS.items() if word in encoder.name)
+    tokens = (training.crop // encoder.token_stride) ** 2
+    one = 4 * 2 * tokens * (stated or next(named, max(WIDTHS.values())))
+    turns = 8 if training.turns else 1
+    return turns * one / (0.75 * training.crop) ** 2, one * training.steps * training.batch
 
 
 def _window(teacher: Teacher) -> int:
@@ -93,10 +120,17 @@ def _seen(study: Loaded) -> set[tuple[str, str]]:
     pairs = set()
     for training in study.trainings.values():
         if training.network.prompter:
-            is_fed = training.network.depth == "fed"
-            parts = ("train", "val", "test", *(("predict",) if is_fed else ()))
+            parts = ("train", "val", "test", *(("predict",) if training.network.is_fed else ()))
             pairs |= {(training.teacher, scene) for scene in study.split(*parts)}
     return pairs
+
+
+def features_gb(plan: Plan, learned: int) -> float:
+    """Return about how much disk features of an encoder take while one training learns.
+
+    ``learned`` are the pixels of the training scenes.
+    """
+    return min(plan.cache_bytes * learned, plan.cache_most) / GB
 
 
 def disk_gb(plan: Plan, bytes_tiled: int, pixels: int, largest: int) -> float:

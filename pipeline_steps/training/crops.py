@@ -1,79 +1,50 @@
 """Crops of scenes, drawn so that crop number n is the same in every run."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as transform
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipeline_steps.rasters.store import Limits, Scene, open_array, read
-from pipeline_steps.rasters.windows import Window, padded
+from pipeline_steps.models.layers import NO_DEPTH
+from pipeline_steps.rasters.store import read
+from pipeline_steps.training import sampling
+from pipeline_steps.training.augment import (
+    Augmentation,
+    recoloured,
+    resized,
+    tensors_of,
+    turned,
+)
+from pipeline_steps.training.layers import Layers, held, taught
+from pipeline_steps.training.rare import RareClasses
 
 HELD_IN_MEMORY = 2 * 1024**3
 """Bytes up to which all rasters of a training are read once and kept."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Layers:
-    """One raster's arrays: image [3, H, W] in [0, 1], and what goes with it, [H, W] each.
+class Drawing:
+    """Where crops lie and whose depth goes with them; the fields are those of ``train``."""
 
-    ``labels`` is uint8 with ``ignore`` where there is none; ``target`` is float, NaN where unknown:
-    pseudo-depth in [0, 1], or elevation. One of them is None where the training has no use for it.
-    ``factor`` is how many pixels of a crop, along a side, stand for one of the raster.
-    """
-
-    image: Any
-    labels: Any | None
-    target: Any | None = None
-    factor: float = 1.0
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Return height and width."""
-        return self.image.shape[1], self.image.shape[2]
+    positions: Literal["anywhere", "grid"] = "anywhere"
+    rare_classes: float | None = None
+    depth_control: Literal["none", "constant", "shuffled"] = "none"
 
 
-def layers_of(
-    scenes: Sequence[Scene],
-    targets: Sequence[Path],
-    limits: Limits | None,
-    part: tuple[str, int | None],
-    ignore: int,
-) -> list[Layers]:
-    """Open the rasters of ``scenes``, with ``targets``, a store for each scene, if there are any.
-
-    Where a scene is divided, labels and targets outside ``part`` (its name and fold) are unknown.
-    """
-    rasters = []
-    for number, scene in enumerate(scenes):
-        for i in range(len(scene.rasters)):
-            labels = scene.within(scene.array("labels", i), i, *part, ignore)
-            target = None
-            if targets:
-                target = scene.within(open_array(targets[number], i), i, *part, np.nan)
-            rasters.append(Layers(scene.picture(i, limits), labels, target))
-    return rasters
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """What happens to a crop: zoom and turns on all layers, photometric on the image alone."""
-
-    scale: tuple[float, float] = (1.0, 1.0)
-    turns: bool = False
-    photometric: float = 0.0
+Tensors = dict[str, torch.Tensor]
 
 
 class Crops(Dataset):
     """An endless-enough list of random crops; item n depends on the seed and n alone.
 
     Rasters that are small enough are held in memory, unless ``hold`` is false: worker processes
-    would each get a copy.
+    would each get a copy. ``features`` are what a frozen encoder says of every variant of a grid,
+    float16 [variants, taps, C, h, w]; images are then not read. Raises ValueError where there are
+    features and no grid.
     """
 
     def __init__(
@@ -85,123 +56,148 @@ class Crops(Dataset):
         augmentation: Augmentation,
         ignore: int,
         hold: bool = True,
+        drawing: Drawing = Drawing(),
+        features: Any | None = None,
     ) -> None:
-        self.rasters = _held(rasters) if hold else list(rasters)
+        if features is not None and drawing.positions != "grid":
+            raise ValueError(
+                f"positions is {drawing.positions}, but there are features: expected grid"
+            )
+        kept = ("labels", "target") if features is not None else ("image", "labels", "target")
+        self.rasters = held(rasters, kept, HELD_IN_MEMORY) if hold else list(rasters)
         self.crop, self.count, self.seed = crop, count, seed
         self.augmentation, self.ignore = augmentation, ignore
-        # in pixels of the crops: rasters of one area weigh alike, however fine they are
-        areas = np.array([np.prod(raster.size) * raster.factor**2 for raster in rasters], float)
-        self._share = areas / areas.sum()
+        self.drawing, self.features = drawing, features
+        self._anywhere = sampling.Anywhere(self.rasters, crop, augmentation)
+        self._sampler = self._chosen()
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        """Return ``image`` float32 [3, c, c] in [0, 1], and of what there is ``labels`` int64
-        [c, c], ``target`` float32 [1, c, c] and ``known``, 1 where the target is."""
-        rng = np.random.default_rng([self.seed, number])
-        raster = self.rasters[rng.choice(len(self.rasters), p=self._share)]
-        layers = self._cut(raster, rng)
-        if self.augmentation.turns:
-            quarter, flip = rng.integers(4), rng.integers(2)
-            layers = {key: _turned(layer, quarter, flip) for key, layer in layers.items()}
-        if self.augmentation.photometric:
-            layers["image"] = _recoloured(layers["image"], self.augmentation.photometric, rng)
+        """Return ``image`` float32 [bands, c, c] in [0, 1], or ``taps``, a variant's features;
+        and of what there is ``labels`` int64 [c, c], ``target`` float32 [1, c, c] and ``known``,
+        1 where the target is."""
+        rng = self._generator(number)
+        place, arrays = self._drawn(rng)
+        if self.features is None:
+            arrays["image"] = read(self.rasters[place.raster].image, place.window)
+        layers = self._shown(arrays, place)
+        if "target" in layers:
+            layers |= self._controlled(layers["known"], place, number)
+        if "image" in layers and self.augmentation.photometric:
+            layers["image"] = recoloured(layers["image"], self.augmentation.photometric, rng)
         if "labels" in layers:
             layers["labels"] = layers["labels"][0].long()
+        if self.features is not None:
+            layers["taps"] = torch.from_numpy(np.asarray(self.features[place.variant]))
         return layers
 
-    def _cut(self, raster: Layers, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Return one crop, zoomed; one without anything to learn is drawn again, a few times."""
-        low, high = np.log(self.augmentation.scale)
-        for _ in range(10):
-            zoom = np.exp(rng.uniform(low, high)) * raster.factor
-            size = max(1, round(self.crop / zoom))
-            window = _anywhere(raster.size, size, rng)
-            beside = {"labels": raster.labels, "target": raster.target}
-            found = {key: read(one, window) for key, one in beside.items() if one is not None}
-            if self._teaches(found):
+    def place(self, number: int) -> sampling.Place:
+        """Return what item ``number`` shows, to tell a person."""
+        return self._drawn(self._generator(number))[0]
+
+    @property
+    def variants(self) -> int:
+        """Return how many crops there are to draw on a grid; elsewhere 0, for no end."""
+        return self._sampler.variants if isinstance(self._sampler, sampling.OnGrid) else 0
+
+    def variant_of(self, number: int) -> int | None:
+        """Return which of the ``variants`` item ``number`` is, the same for every seed, or None."""
+        return next(self._sampler.draw(self._generator(number))).variant
+
+    def image_of(self, variant: int) -> torch.Tensor:
+        """Return what a grid's variant shows, neither zoomed nor recoloured, [bands, c, c]."""
+        place = self._sampler.variant(variant)
+        pixels = read(self.rasters[place.raster].image, place.window)
+        return self._shown({"image": pixels}, place)["image"]
+
+    def _chosen(self) -> sampling.Sampler:
+        rasters, augmentation, ignore = self.rasters, self.augmentation, self.ignore
+        if self.drawing.positions == "grid":
+            return sampling.OnGrid(rasters, self.crop, augmentation, ignore)
+        if self.drawing.rare_classes is not None:
+            temperature = self.drawing.rare_classes
+            return RareClasses(rasters, self.crop, augmentation, ignore, temperature)
+        return self._anywhere
+
+    def _generator(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, number])
+
+    def _drawn(self, rng: np.random.Generator) -> tuple[sampling.Place, dict[str, np.ndarray]]:
+        """Return the first place drawn that teaches something, and what lies beside its image."""
+        for place in self._sampler.draw(rng):
+            found = self.rasters[place.raster].beside(place.window)
+            if taught(found, self.ignore).any():
                 break
-        layers = {"image": _tensor(padded(read(raster.image, window), size))}
-        if "labels" in found:
-            layers["labels"] = _tensor(_filled(found["labels"], size, self.ignore)[None])
-        if "target" in found:
-            target = _tensor(_filled(found["target"], size, np.nan)[None])
-            layers["known"] = target.isfinite().float()
-            layers["target"] = target.nan_to_num()
-        if size == self.crop:
-            return layers
-        return {key: _resized(layer, self.crop, key) for key, layer in layers.items()}
+        return place, found
 
-    def _teaches(self, found: dict[str, np.ndarray]) -> bool:
-        if "labels" in found:
-            return bool((found["labels"] != self.ignore).any())
-        return bool(np.isfinite(found["target"]).any())
+    def _shown(self, arrays: dict[str, np.ndarray], place: sampling.Place) -> Tensors:
+        layers = resized(tensors_of(arrays, place.size, self.ignore), self.crop)
+        return turned(layers, place.turn)
+
+    def _controlled(self, known: torch.Tensor, place: sampling.Place, number: int) -> Tensors:
+        """Return what becomes of the target: see ``depth_control``."""
+        if self.drawing.depth_control == "constant":
+            return {"target": NO_DEPTH * known}
+        if self.drawing.depth_control == "none":
+            return {}
+        # a generator of its own: images and labels are those that are drawn without this control
+        rng = np.random.default_rng([self.seed, number, 1])
+        for other in self._anywhere.elsewhere(place, rng):
+            target = read(self.rasters[other.raster].target, other.window)
+            if np.isfinite(target).any():
+                break
+        return self._shown({"target": target}, other)
 
 
-def batches(crops: Crops, size: int, workers: int, pin: bool) -> DataLoader:
-    """Return a loader of ``crops`` in order, ``size`` at a time."""
+class _Share(Sampler[int]):
+    """The numbers of the crops that one of several devices gets, ``each`` of every step."""
+
+    def __init__(self, start: int, count: int, step: int, rank: int, each: int) -> None:
+        self.start, self.count, self.step, self.rank, self.each = start, count, step, rank, each
+
+    def __iter__(self) -> Iterator[int]:
+        for first in range(self.start + self.rank * self.each, self.count, self.step):
+            yield from range(first, min(first + self.each, self.count))
+
+    def __len__(self) -> int:
+        steps, left = divmod(max(0, self.count - self.start), self.step)
+        return steps * self.each + min(self.each, max(0, left - self.rank * self.each))
+
+
+def _outlive(_: int) -> None:
+    """Let a worker leave SIGTERM to the training, which ends it: that has to be kept first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def batches(
+    crops: Crops,
+    size: int,
+    workers: int,
+    pin: bool,
+    rank: int = 0,
+    world: int = 1,
+    start: int = 0,
+) -> DataLoader:
+    """Return a loader of ``crops`` in order from number ``start`` on, ``size`` for each step.
+
+    Device ``rank`` of ``world`` gets its share of every step: the crops k · size + rank · size /
+    world … of step k. Raises ValueError where ``size`` cannot be shared out evenly.
+    """
+    if size % world:
+        raise ValueError(f"batch is {size}, but devices are {world}: expected a multiple")
+    each = size // world
     return DataLoader(
         crops,
-        size,
+        each,
+        sampler=_Share(start, len(crops), size, rank, each),
         num_workers=workers,
         pin_memory=pin,
         persistent_workers=workers > 0,
         # zarr's event loop does not survive a fork
         multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_outlive,
+        # a loader draws from torch's own generator otherwise, once each time it begins
+        generator=torch.Generator(),
     )
-
-
-def _held(rasters: Sequence[Layers]) -> list[Layers]:
-    """Return rasters in memory if all fit: reading the same chunks again costs more than a step."""
-    kept = ("image", "labels", "target")
-    arrays = [getattr(r, key) for r in rasters for key in kept if getattr(r, key) is not None]
-    if sum(array.nbytes for array in arrays) > HELD_IN_MEMORY:
-        return list(rasters)
-    return [
-        dataclasses.replace(r, **{key: _in_memory(getattr(r, key)) for key in kept})
-        for r in rasters
-    ]
-
-
-def _in_memory(array: Any | None) -> Any | None:
-    """Return an array, or a view of one, that reads no file."""
-    if array is None:
-        return None
-    return array.held() if hasattr(array, "held") else array[:]
-
-
-def _anywhere(shape: tuple[int, int], size: int, rng: np.random.Generator) -> Window:
-    y, x = (int(rng.integers(max(1, length - size + 1))) for length in shape)
-    return Window(y, x, min(size, shape[0] - y), min(size, shape[1] - x))
-
-
-def _filled(layer: np.ndarray, size: int, fill: float) -> np.ndarray:
-    missing = [(0, max(0, size - length)) for length in layer.shape]
-    return np.pad(layer, missing, constant_values=fill) if any(m[1] for m in missing) else layer
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    kind = np.float32 if array.dtype.kind == "f" else array.dtype
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
-
-
-def _resized(layer: torch.Tensor, size: int, key: str) -> torch.Tensor:
-    if key == "labels":
-        return F.interpolate(layer[None].float(), (size, size), mode="nearest-exact")[0]
-    smooth = F.interpolate(layer[None], (size, size), mode="bilinear", antialias=True)[0]
-    # a pixel that mixes known and unknown is not known
-    return (smooth > 0.999).float() if key == "known" else smooth
-
-
-def _turned(layer: torch.Tensor, quarter: int, flip: int) -> torch.Tensor:
-    layer = torch.rot90(layer, int(quarter), (-2, -1))
-    return layer.flip(-1) if flip else layer
-
-
-def _recoloured(image: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
-    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
-    image = transform.adjust_brightness(image, brightness)
-    image = transform.adjust_contrast(image, contrast)
-    image = transform.adjust_saturation(image, saturation)
-    return transform.adjust_hue(image, 0.1 * strength * rng.uniform(-1, 1))

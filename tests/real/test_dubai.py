@@ -5,15 +5,27 @@ import json
 import pandas as pd
 import pytest
 import rasterio
+import torch
 import yaml
 from PIL import Image
 
+from pipeline_steps.models import depthseg
+from pipeline_steps.rasters.store import tiled
+from pipeline_steps.study.manifest import read_manifest
+from pipeline_steps.training.augment import Augmentation
+from pipeline_steps.training.crops import Crops, batches
+from pipeline_steps.training.fabric import new_fabric
+from pipeline_steps.training.layers import layers_of
+from pipeline_steps.training.loop import Recipe, Training
+from pipeline_steps.training.objective import Objective
+from pipeline_steps.training.optimiser import adamw, polynomial
 from tests.conftest import REAL
 from tests.data.studies import ROOT, snakemake
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 STUDIES = ROOT / "config" / "studies"
+STEPS = 200
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +52,47 @@ def test_what_is_trained_beats_the_majority_class_on_the_held_out_tile(dubai):
     majority = support.max() / support.sum() / (support > 0).sum()
     assert set(overall.index) == {"plain", "depthseg"}
     assert overall.loc["plain", "miou"] >= majority + 0.15
+
+
+@pytest.fixture(scope="module")
+def eight_crops(dubai):
+    """Eight crops of Dubai, with what an untrained teacher says of them."""
+    tiles = sorted((dubai / "results" / "tile").glob("*/manifest.json"))
+    scenes = tiled([tile for tile in tiles if tile.parent.name != "tile_5"], [], read_manifest)
+    fields = [dubai / "results" / "depth" / "untrained" / s.name / "depth.zarr" for s in scenes]
+    rasters = layers_of(scenes, fields, None, ("train", None), 255)
+    crops = Crops(rasters, 128, 8, 0, Augmentation(), 255)
+    return next(iter(batches(crops, 8, 0, False)))
+
+
+@pytest.fixture(scope="module")
+def overfitted(dubai, eight_crops):
+    """DepthSeg of the study, from random weights, after many looks at the same eight crops."""
+    manifest = dubai / "results" / "train" / "depthseg" / "seed-0" / "manifest.json"
+    torch.manual_seed(0)
+    network = depthseg.build(5, None, json.loads(manifest.read_text())["network"])
+    recipe = Recipe(polynomial(STEPS, 20, 0.9), 1.0, report_every=10)
+    fabric = new_fabric("auto")
+    optimiser = adamw(network, 3e-3, 0.0)
+    training = Training(fabric, network, optimiser, Objective(255), recipe)
+    return training, training.run([eight_crops] * STEPS, STEPS)
+
+
+def test_depthseg_learns_eight_crops_by_heart(overfitted, eight_crops):
+    training, _ = overfitted
+    with training.as_result() as network:
+        said = network(eight_crops["image"]).logits.argmax(1)
+    is_labelled = eight_crops["labels"] != 255
+    right = (said == eight_crops["labels"])[is_labelled].float().mean()
+    assert is_labelled.float().mean() > 0.5
+    assert right > 0.95
+
+
+def test_the_ssim_loss_falls_in_the_first_hundred_steps_and_depth_follows(overfitted):
+    _, history = overfitted
+    assert history["step"][9] == 100
+    assert history["ssim_loss"][9] < 0.7 * history["ssim_loss"][0]
+    assert history["depth_r"][9] > 0.5
 
 
 def test_every_image_of_the_tile_has_a_map_of_its_size(dubai):

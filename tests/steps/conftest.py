@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_steps import synthesize, tile
+from pipeline_steps import depth, synthesize, tile
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.town import CLASSES
@@ -179,3 +179,12 @@ def covered(tmp_path_factory, town) -> Path:
     files = [town / "image.tif", labels, town / "elevation.tif"]
     tile.run(**tile_arguments(folder, "somewhere", *files) | {"params": tile.Params(chunk=32)})
     return folder / "manifest.json"
+
+
+@pytest.fixture(scope="session")
+def height(tmp_path_factory, covered, stretch) -> Path:
+    """The covered scene's elevation as pseudo-depth."""
+    folder = tmp_path_factory.mktemp("depth") / "elevation" / "somewhere"
+    files = [folder / name for name in ("depth.zarr", "quality.json", "manifest.json")]
+    depth.run(None, covered, stretch, *files, depth.Params())
+    return files[2]

@@ -8,9 +8,7 @@ import rasterio
 from pipeline_steps import predict, tile
 from pipeline_steps.study.classes import IGNORE, ClassLook
 from tests.steps.conftest import LOOKS, tile_arguments, training
-from tests.steps.test_train import height, trained
-
-assert height  # the fixture
+from tests.steps.test_train import trained
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +129,29 @@ def test_an_image_of_another_kind_than_the_model_was_trained_on_is_refused(
     with pytest.raises(ValueError, match=rf"manifest\.json: image is {words}, as trained on"):
         mapped(tmp_path / "map", other, covered)
     assert not (tmp_path / "map").exists()
+
+
+def test_a_network_of_all_bands_sees_them_in_the_order_of_the_store(tmp_path, model, covered):
+    plain = mapped(tmp_path / "plain", model, covered)[1].read_bytes()
+    network = json.loads(model.read_text())["network"]
+    maps = []
+    for rgb in ([0, 1, 2], [2, 1, 0]):
+        encoder = network["encoder"] | {"bands": "all", "in_bands": 3, "rgb": rgb}
+        name = f"model-{rgb[0]}"
+        other = retold(tmp_path / name, model, network=network | {"encoder": encoder})
+        maps.append(mapped(tmp_path / f"map-{name}", other, covered)[1].read_bytes())
+
+    assert plain == maps[0] != maps[1]
+
+
+def test_a_network_is_rebuilt_as_it_was_resolved_whatever_the_config_said(tmp_path, model, covered):
+    told = json.loads(model.read_text())["params"]
+    told["network"]["encoder"]["name"] = "teacher"
+    other = retold(tmp_path / "model", model, params=told)
+
+    one, two = (mapped(tmp_path / str(i), m, covered)[0] for i, m in enumerate((model, other)))
+
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_labels_are_not_needed_to_predict(tmp_path, model, town):

@@ -40,6 +40,10 @@ def written(path, array, dtype=np.uint8):
     return path
 
 
+OF_ALL = {"learning_curves.png", "networks_at_work.png", "overall.png"}
+"""Figures of all trainings, where one of them took pictures."""
+
+
 class Results:
     """A results folder as the stages before leave it, and the report of it."""
 
@@ -47,6 +51,7 @@ class Results:
         self.folder, self.looks = folder, looks
         self.tiles, self.depths, self.maps, self.histories, self.counts = [], [], [], [], []
         self.splits, self.limits, self.prompts, self.qualities = [], None, [], []
+        self.panels = []
 
     def scene(self, name, *labels, image=128, dtype=np.uint8, elevation=()):
         """Tile a scene of one raster, or of many."""
@@ -108,6 +113,11 @@ class Results:
         history.write_text("".join(f"{a}{b}\n" for a, b in zip(rows, depth, strict=True)))
         if history not in self.histories:
             self.histories.append(history)
+            self.panels.append(history.parent / "panels")
+            self.panels[-1].mkdir()
+            for step in (20, 40) if experiment == "deep" else ():
+                picture = Image.new("RGB", (64, 32), (step, 200, 0))
+                picture.save(self.panels[-1] / f"step-{step:06d}.png")
         counts = self.folder / "score" / experiment / f"{scene}.json"
         counts.parent.mkdir(parents=True, exist_ok=True)
         matrix = np.eye(len(self.looks), dtype=int).tolist()
@@ -121,13 +131,14 @@ class Results:
         tables = self.folder / "tabulate"
         findings = self.folder / "findings.json"
         findings.write_text('{"leaks": []}')
-        tabulate.run(self.counts, self.qualities, [], findings, tables, tabulate.Params())
+        tabulate.run(self.counts, self.qualities, [], findings, tables, [], tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(
             self.tiles,
             self.depths,
             self.maps,
             self.histories,
+            self.panels,
             [tables / f"{name}.csv" for name in ("overall", "classes", "depth")],
             self.splits,
             stretch_file(self.folder, self.limits),
@@ -166,11 +177,11 @@ def drawn(tmp_path_factory):
     return results.report()
 
 
-def test_there_is_a_figure_for_every_test_scene_and_two_of_all(drawn):
+def test_there_is_a_figure_for_every_test_scene_and_three_of_all(drawn):
     _, figures = drawn
 
-    expected = {"scene_harbour.png", "scene_market.png", "learning_curves.png", "overall.png"}
-    assert {file.name for file in figures.iterdir()} == expected
+    expected = {"scene_harbour.png", "scene_market.png"}
+    assert {file.name for file in figures.iterdir()} == expected | OF_ALL
     for file in figures.iterdir():
         with Image.open(file) as picture:
             assert picture.format == "PNG" and min(picture.size) > 100
@@ -334,8 +345,8 @@ def test_the_divisions_of_scenes_are_figures_of_their_own(results):
 
     page, figures = results.report()
 
-    names = {"scene_town.png", "split_town.png", "learning_curves.png", "overall.png"}
-    assert {file.name for file in figures.iterdir()} == names
+    names = {"scene_town.png", "split_town.png"}
+    assert {file.name for file in figures.iterdir()} == names | OF_ALL
     assert pixels(figures / "split_town.png", (1, 2, 3)) == 200 * 200
     shown = {base64.b64decode(one.partition(",")[2]) for one in parsed(page).sources}
     assert (figures / "split_town.png").read_bytes() in shown
@@ -394,8 +405,18 @@ def test_a_report_again_has_the_same_bytes_and_replaces_the_last(results):
     results.report()
 
     assert page.read_bytes() == before
-    names = {"scene_town.png", "learning_curves.png", "overall.png"}
-    assert {file.name for file in figures.iterdir()} == names
+    assert {file.name for file in figures.iterdir()} == {"scene_town.png"} | OF_ALL
+
+
+def test_first_and_last_picture_of_each_training_that_took_some_are_shown(results):
+    results.scene("town", HALVES).map("deep", "town", HALVES).map("bare", "town", HALVES)
+    _, figures = results.report()
+
+    for step in (20, 40):
+        assert pixels(figures / "networks_at_work.png", (step, 200, 0)) > 0
+    bare = Results(results.folder / "bare").scene("town", HALVES).map("bare", "town", HALVES)
+    _, figures = bare.report()
+    assert not (figures / "networks_at_work.png").exists()
 
 
 def test_a_map_that_cannot_be_read_is_named_and_nothing_is_published(results):
@@ -669,7 +690,7 @@ def test_a_study_with_and_without_depth_prompts_shows_what_the_teacher_is_worth(
     page, figures = prompted_town(results).quality("net", "town", 0.7, 0.8).report()
 
     expected = {f"{name}.png" for name in ("scene_town", "depth_town")}
-    of_all = {"learning_curves.png", "overall.png", "teacher_quality.png"}
+    of_all = OF_ALL | {"teacher_quality.png"}
     assert {file.name for file in figures.iterdir()} == expected | of_all
     assert "how well the teacher knows the height" in parsed(page).text
     teal = tuple(bytes.fromhex(gain.KINDS[False][2][1:]))

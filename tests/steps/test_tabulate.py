@@ -10,6 +10,7 @@ import pytest
 from sklearn import metrics
 
 from pipeline_steps import tabulate
+from pipeline_steps.study.cells import Cell
 
 TABLES = ("overall", "classes", "scenes", "strata", "depth", "depth_classes")
 OVERALL = ["experiment", "seeds", "miou", "miou_sd", "kappa", "kappa_sd", "oa", "oa_sd"]
@@ -33,7 +34,7 @@ def counted(folder, experiment, seed, scene, matrix, names=NAMES, fold=None, **s
     return file
 
 
-def made(folder, counts, qualities=(), digits=3, leaks=(), divided=()):
+def made(folder, counts, qualities=(), digits=3, leaks=(), divided=(), cells=()):
     """Tabulate; ``leaks`` are what ``check`` measured, ``divided`` the manifests of divisions."""
     tables, findings, splits = folder / "tables", folder / "findings.json", []
     findings.write_text(json.dumps({"leaks": list(leaks)}))
@@ -41,7 +42,7 @@ def made(folder, counts, qualities=(), digits=3, leaks=(), divided=()):
         splits.append(folder / f"division-{number}.json")
         splits[-1].write_text(json.dumps(facts))
     params = tabulate.Params(digits=digits)
-    tabulate.run(counts, list(qualities), splits, findings, tables, params)
+    tabulate.run(counts, list(qualities), splits, findings, tables, list(cells), params)
     return tables
 
 
@@ -518,3 +519,72 @@ def test_markdown_keeps_digits_and_names_that_look_like_numbers_or_table_rules(t
     ]
     classes = (tables / "classes.md").read_text(encoding="utf-8")
     assert "| 1e3 " in classes and r"| a\|b " in classes and "| &lt;b> " in classes
+
+
+def gridded(folder):
+    """Write the counts of two grids of two seeds; return them with what is known of their cells."""
+    better = [[4, 0], [0, 4]]
+    cells = {
+        "t-S-neither": {"encoder": "S", "parts": "neither"},
+        "t-S-both": {"encoder": "S", "parts": "both"},
+        "t-B-neither": {"encoder": "B", "parts": "neither"},
+        "t-B-both": {"encoder": "B", "parts": "both"},
+        "c-none": {"control": "none"},
+    }
+    matrices = {"t-S-neither": FAIR, "t-S-both": GOOD, "t-B-neither": GOOD}
+    counts = [
+        counted(folder, name, seed, "town", matrices.get(name, better))
+        for name in ("plain", *cells)
+        for seed in (0, 1)
+    ]
+    return counts, [
+        Cell(experiment=name, grid=name[0], values=values) for name, values in cells.items()
+    ]
+
+
+def test_ablations_have_a_row_for_each_combination_grid_after_grid(tmp_path):
+    counts, cells = gridded(tmp_path)
+
+    rows = read(made(tmp_path, counts, cells=cells), "ablation")
+
+    axes = ["encoder", "parts", "control"]
+    assert list(rows[0]) == ["grid", *axes, *OVERALL[1:], "delta_miou", "delta_miou_sd"]
+    assert [[row[name] for name in ("grid", *axes)] for row in rows] == [
+        ["t", "S", "neither", ""],
+        ["t", "S", "both", ""],
+        ["t", "B", "neither", ""],
+        ["t", "B", "both", ""],
+        ["c", "", "", "none"],
+    ]
+    assert [row["seeds"] for row in rows] == ["2"] * 5
+    assert float(rows[3]["miou"]) == 1
+
+
+def test_a_difference_is_to_the_first_value_of_the_last_axis_and_else_the_same(tmp_path):
+    counts, cells = gridded(tmp_path)
+
+    tables = made(tmp_path, counts, cells=cells)
+
+    rows = read(tables, "ablation")
+    fair, good = (2 / 4 + 4 / 6) / 2, (3 / 4 + 4 / 5) / 2
+    assert float(rows[1]["delta_miou"]) == pytest.approx(good - fair)
+    assert float(rows[3]["delta_miou"]) == pytest.approx(1 - good)
+    assert [row["delta_miou"] for row in rows[::2]] == ["", "", ""]
+    assert "same values of the others" in (tables / "ablation.md").read_text(encoding="utf-8")
+
+
+def test_the_deviation_of_a_difference_is_that_of_both(tmp_path):
+    counts = [
+        counted(tmp_path, name, seed, "town", matrix)
+        for name, matrices in (("c-none", (GOOD, FAIR)), ("c-fed", (FAIR, GOOD)))
+        for seed, matrix in enumerate(matrices)
+    ]
+    cells = [
+        Cell(experiment=f"c-{value}", grid="c", values={"control": value})
+        for value in ("none", "fed")
+    ]
+
+    _, fed = read(made(tmp_path, counts, cells=cells), "ablation")
+
+    assert float(fed["delta_miou"]) == 0
+    assert float(fed["delta_miou_sd"]) == pytest.approx(math.sqrt(2) * float(fed["miou_sd"]))

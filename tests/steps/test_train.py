@@ -1,27 +1,36 @@
+import importlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipeline_steps import depth, tile, train
+from pipeline_steps import depth, fetch, tile, train
+from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.manifest import digest_of
-from tests.steps.conftest import division, stretch_file, tile_arguments, training
-
-
-@pytest.fixture(scope="session")
-def height(tmp_path_factory, covered, stretch):
-    folder = tmp_path_factory.mktemp("depth") / "elevation" / "somewhere"
-    files = [folder / name for name in ("depth.zarr", "quality.json", "manifest.json")]
-    depth.run(None, covered, stretch, *files, depth.Params())
-    return files[2]
+from pipeline_steps.training import objective
+from tests.data.studies import ROOT, environment
+from tests.steps.conftest import (
+    TEACHER,
+    division,
+    model_files,
+    stretch_file,
+    tile_arguments,
+    training,
+)
 
 
 def trained(folder, covered, params, depths=(), seed=0, **changes):
     files = {"model": "model.safetensors", "history": "history.csv", "manifest": "manifest.json"}
+    files |= {"panels": "panels"}
     inputs = {
         "tiles": [covered],
         "depths": list(depths),
@@ -30,6 +39,7 @@ def trained(folder, covered, params, depths=(), seed=0, **changes):
         "splits": [],
         "stretch": stretch_file(folder / "inputs"),
         "encoder": None,
+        "events": None,
     }
     outputs = {key: folder / name for key, name in files.items()}
     train.run(**inputs | outputs | {"seed": seed, "fold": None, "params": params} | changes)
@@ -200,3 +210,193 @@ def test_a_class_without_a_pixel_is_named(tmp_path, town):
             tmp_path, tmp_path / "bare" / "manifest.json", training(network={"prompter": False})
         )
     assert not (tmp_path / "model.safetensors").exists()
+
+
+# --- what it is told to do ------------------------------------------------------------------------
+
+
+def read(folder):
+    return pd.read_csv(folder / "history.csv")
+
+
+CACHED = {"positions": "grid", "scale": [1.0, 1.0], "photometric": 0.0, "steps": 12}
+
+
+def test_with_cached_features_it_learns_what_it_learns_without(tmp_path, covered, height):
+    plain = trained(tmp_path / "plain", covered, training(**CACHED), [height])
+    cached = trained(tmp_path / "cached", covered, training(**CACHED, feature_cache=True), [height])
+
+    assert read(cached)["loss"].tolist() == pytest.approx(read(plain)["loss"].tolist(), rel=1e-3)
+    one, other = (load_file(folder / "model.safetensors") for folder in (plain, cached))
+    trainable = [key for key in one if "encoder" not in key and one[key].is_floating_point()]
+    for key in trainable:
+        torch.testing.assert_close(one[key], other[key], rtol=0.05, atol=5e-3)
+    assert not list(cached.rglob("*features*"))
+
+
+def test_the_encoder_of_cached_features_runs_once_for_each_crop(tmp_path, covered, height):
+    seen = []
+    encoder = importlib.import_module("pipeline_steps.models.encoder").Encoder
+    forward = encoder.forward
+
+    def counted(self, image):
+        seen.append(len(image))
+        return forward(self, image)
+
+    params = training(**CACHED | {"steps": 24, "turns": False, "panels": 0}, feature_cache=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "forward", counted)
+        trained(tmp_path, covered, params, [height])
+
+    # nine windows of 32 pixels in 64
+    assert sum(seen) == 9
+
+
+def test_a_loss_that_is_no_number_names_the_crops_of_its_step(tmp_path, covered, height):
+    params = training(lr=1.0, clip=1e6, weight_decay=0.0, steps=200, depth_weight=1000.0)
+
+    def no_number(logits, *_):
+        return logits.sum() * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objective, "segmentation_loss", no_number)
+        with pytest.raises(ValueError, match="loss is nan at step 1, expected") as error:
+            trained(tmp_path, covered, params, [height])
+    assert str(error.value).count("scene somewhere, rows ") == params.batch
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_pictures_show_the_network_at_work(tmp_path, covered, height):
+    folder = trained(tmp_path, covered, training(steps=6, panels=3), [height])
+
+    names = sorted(file.name for file in (folder / "panels").iterdir())
+    assert names == ["step-000002.png", "step-000004.png", "step-000006.png"]
+    with Image.open(folder / "panels" / names[0]) as picture:
+        # three crops of 32 pixels below each other, four pictures of each
+        assert picture.size == (4 * 36 - 4, 3 * 36 - 4)
+
+
+def test_tensorboard_reads_every_row_and_picture(tmp_path, covered, height):
+    params = training(steps=6, panels=3)
+    folder = trained(tmp_path / "out", covered, params, [height], events=tmp_path / "events")
+
+    events = EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    history = read(folder)
+    for key in ("loss", "cross_entropy", "ssim_loss", "lr"):
+        told = [(event.step, event.value) for event in events.Scalars(key)]
+        assert told == [
+            (row.step, pytest.approx(getattr(row, key))) for row in history.itertuples()
+        ]
+    assert [event.step for event in events.Images("panel")] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("changes", "column"),
+    [
+        ({"dice": 0.5}, "dice_loss"),
+        ({"depth_loss": {"l1": 1.0}}, "l1_loss"),
+        ({"depth_loss": {"invariant": 1.0}}, "invariant_loss"),
+        ({"depth_loss": {"gradient": 1.0}}, "gradient_loss"),
+    ],
+)
+def test_a_term_of_the_loss_has_a_column_and_counts(tmp_path, covered, height, changes, column):
+    plain = read(trained(tmp_path / "plain", covered, training(), [height]))
+    more = read(trained(tmp_path / "more", covered, training(**changes), [height]))
+
+    assert column in more and column not in plain
+    weight = changes.get("dice", 1.0)
+    assert more["loss"][0] > plain["loss"][0]
+    rest = more["cross_entropy"][0] + more["ssim_loss"][0]
+    assert more["loss"][0] == pytest.approx(rest + weight * more[column][0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label_smoothing": 0.2},
+        {"focal": 2.0},
+        {"rare_classes": 0.1},
+        {"positions": "grid"},
+        {"depth_control": "constant"},
+        {"depth_control": "shuffled"},
+        {"ema": 0.9},
+        {"class_weights": "sqrt"},
+    ],
+)
+def test_a_switch_changes_what_is_learnt(tmp_path, covered, height, changes):
+    plain = trained(tmp_path / "plain", covered, training(), [height])
+    other = trained(tmp_path / "other", covered, training(**changes), [height])
+
+    assert digest_of(plain / "model.safetensors") != digest_of(other / "model.safetensors")
+
+
+def test_with_patience_it_ends_early_and_keeps_the_best(tmp_path, covered, height):
+    held_out = {"validation": [covered], "validation_depths": [height]}
+    params = training(steps=60, patience=3, report_every=2, lr=0.3, clip=100.0)
+    folder = trained(tmp_path, covered, params, [height], **held_out)
+
+    losses = read(folder)["val_loss"].to_numpy()
+    assert len(losses) < 30
+    assert losses.argmin() == len(losses) - 4
+
+
+def test_patience_without_scenes_to_watch_is_refused(tmp_path, covered, height):
+    with pytest.raises(ValueError, match="patience is 3, expected a scene to watch"):
+        trained(tmp_path, covered, training(patience=3), [height])
+
+
+def test_all_bands_of_an_image_are_seen_and_what_is_new_is_trained(tmp_path, town):
+    with raster.opened(town / "image.tif") as source:
+        pixels, grid = source.read(), Grid.of(source)
+    five = np.concatenate([pixels, pixels[:2] // 2])
+    write_raster(tmp_path / "five.tif", five, grid)
+    labels = np.broadcast_to((np.arange(64) // 10)[:, None], (64, 64)).astype(np.uint8)
+    write_raster(tmp_path / "labels.tif", labels[None], Grid(64, 64, None, (1, 0, 0, 0, 1, 0)))
+    arguments = tile_arguments(
+        tmp_path / "five", "five", tmp_path / "five.tif", tmp_path / "labels.tif"
+    )
+    tile.run(**arguments | {"params": tile.Params(bands=(1, 2, 3, 4, 5))})
+    encoder = training().network.encoder.model_dump(mode="json") | {"bands": "all"}
+    params = training(network={"prompter": False, "encoder": encoder}, photometric=0.3)
+
+    folder = trained(tmp_path / "out", tmp_path / "five" / "manifest.json", params)
+
+    state = load_file(folder / "model.safetensors")
+    new = {key: value for key, value in state.items() if value.ndim == 4 and value.shape[1] == 2}
+    assert new and all(value.abs().max() > 0 for value in new.values())
+
+
+def test_the_encoder_may_be_the_teachers_own(tmp_path, covered, height):
+    files = model_files(tmp_path / "teacher")
+    fetch.run("tiny", *files, TEACHER)
+    encoder = {"name": "teacher", "token_stride": 4}
+    params = training(network={"encoder": encoder})
+
+    folder = trained(tmp_path / "out", covered, params, [height], encoder=files[-1])
+
+    made = json.loads((folder / "manifest.json").read_text())["network"]["encoder"]
+    assert made["name"] != "teacher" and made["arguments"]["embed_dim"] == 16
+
+
+def test_two_devices_learn_what_one_does(tmp_path, covered, height):
+    """Started by torchrun, on two processes of the CPU."""
+    params = training(network={"norm": "group"}, batch=4, devices=2, steps=4)
+    one = trained(tmp_path / "one", covered, params.model_copy(update={"devices": 1}), [height])
+    files = {"model": "model.safetensors", "history": "history.csv", "manifest": "manifest.json"}
+    files |= {"panels": "panels"}
+    flags = [text for k, n in files.items() for text in (f"--{k}", str(tmp_path / "two" / n))]
+    step = ["--tiles", covered, "--depths", height, "--seed", "0"]
+    step += ["--stretch", stretch_file(tmp_path / "inputs"), "--params", params.model_dump_json()]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run = [sys.executable, *launcher, "-m", "pipeline_steps.train", *map(str, step), *flags]
+
+    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=environment())
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = tmp_path / "two"
+    assert read(two)["loss"].tolist() == pytest.approx(read(one)["loss"].tolist(), rel=1e-4)
+    states = [load_file(folder / "model.safetensors") for folder in (one, two)]
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, rtol=1e-3, atol=1e-4)

@@ -37,6 +37,7 @@ SMALL = {
 }
 
 CHOSEN = {
+    "scenes": "watched.tsv",
     "data_root": ".",
     "synthesize": {},
     "fetch": {
@@ -70,7 +71,11 @@ CHOSEN = {
             "widths": [8, 8, 8, 8],
             "channels": 8,
         },
+        "rare_classes": 0.1,
+        "patience": 5,
     },
+    "experiments": {"one": {"grid": {"parts": ["both"], "size": ["small"]}}},
+    "variants": {"size": {"small": {"crop": 64}}},
 }
 """Everything that has no default value, or null."""
 
@@ -82,10 +87,17 @@ BY_COLOUR = {
     "split": {"folds": 4},
     "adapt": {"resample": 0.5},
     "depth": {"resample": 0.5},
+    "train": {
+        "network": {
+            "model": "baseline",
+            "encoder": {"weights": "net"},
+            "arguments": {"decoder_channels": [8]},
+        },
+    },
 }
 """What cannot stand beside that."""
 
-FREE = {"arguments", "architecture"}
+FREE = {"arguments", "architecture", "variants"}
 """Keys whose content is not ours to know."""
 
 
@@ -135,10 +147,11 @@ PAINTED, PAINTED_STATED = complete(SMALL | BY_COLOUR)
 LEAVES = [(STATED, *leaf) for leaf in leaves(STATED)] + [
     (PAINTED_STATED, *leaf)
     for leaf in leaves(PAINTED_STATED)
-    if "rgb" in leaf[0] or leaf[0].startswith(("stretch.limits", "split.folds"))
+    if "rgb" in leaf[0] or leaf[0].startswith(("stretch.limits", "split.folds", "train.network"))
 ]
 LABEL = re.compile(r"classes\.\d+\.value|tile\.(ignore_labels\.\d+|vectors\.(value|background))")
 """Keys that take a number or a word."""
+STRIDE = re.compile(r"\.(token_stride|scales\.\d)$")
 ANY_VALUE = re.compile(r"(tile|tile\.elevation)\.nodata|stretch\.limits\.\d+\.\d+")
 """Keys that take any value that an image or a surface can have."""
 
@@ -151,6 +164,7 @@ def at(tmp_path, monkeypatch):
         (tmp_path / name).write_text("")
     table(tmp_path)
     table(tmp_path, ROWS[0].replace("train", "blocks"), name="blocks.tsv")
+    table(tmp_path, *ROWS, "west\tl.tif\tl.tif\t\tval", name="watched.tsv")
     return tmp_path
 
 
@@ -287,7 +301,7 @@ def wrong_kinds(key, value):
         return [True, 1.5]
     if isinstance(value, int):
         # an enumeration takes 16.0 for 16
-        return [str(value), True] + [float(value)] * (not key.endswith("token_stride"))
+        return [str(value), True] + [float(value)] * (not STRIDE.search(key))
     if isinstance(value, float):
         return [str(value), True]
     return [5, [1]]
@@ -348,7 +362,7 @@ def test_a_missing_key_is_named(at, key):
         ("train.lr", "1e-4", "train.lr is '1e-4', expected number"),
         ("train.steps", 0, "train.steps is '0', expected greater than or equal to 1"),
         ("train.crop", 100, "train.crop is '100', expected a multiple of 32"),
-        ("train.network.depth", "feed", "train.network.depth is 'feed', expected 'predicted' or"),
+        ("train.network.depth", "feed", "train.network.depth is 'feed', expected 'predicted', 'f"),
         ("train.network.token_stride", 16, "train.network.token_stride is not a key, expected"),
         ("train.network.encoder.token_stride", 12, "encoder.token_stride is '12', expected 4, 8"),
         ("train.scale", [2.0, 1.0], "train: scale is (2.0, 1.0), expected the smaller zoom first"),
@@ -474,6 +488,55 @@ def test_an_experiment_without_prompter_needs_no_teacher(at):
     assert loaded(at, config).teachers_used() == []
 
 
+@pytest.mark.parametrize(
+    "train, words",
+    [
+        (
+            {"depth_control": "constant", "network": {"prompter": False}},
+            "depth_control is 'constant', expected 'none' without a prompter",
+        ),
+        (
+            {"depth_control": "shuffled", "network": {"model": "baseline"}},
+            "depth_control is 'shuffled', expected 'none' without a prompter",
+        ),
+        (
+            {"teacher": "elevation", "network": {"encoder": {"name": "teacher"}}},
+            "teacher is 'elevation', expected a network for the encoder 'teacher': net, bones",
+        ),
+        (
+            {"teacher": None, "network": {"prompter": False, "encoder": {"name": "teacher"}}},
+            "teacher is null, expected a network for the encoder 'teacher': net, bones",
+        ),
+        (
+            {"network": {"encoder": {"name": "teacher", "weights": "net"}}},
+            "network.encoder.weights is 'net', expected null, since the teacher's encoder has",
+        ),
+        (
+            {"network": {"model": "baseline", "encoder": {"weights": "gone"}}},
+            "network.encoder.weights is 'gone', expected one of fetch.models: net, bones",
+        ),
+        (
+            {"network": {"model": "unet"}},
+            "network.model is 'unet', expected 'depthseg', 'baseline'",
+        ),
+        ({"network": {"model": "baseline", "adapter": True}}, "network.adapter is not a key, expe"),
+    ],
+)
+def test_a_training_that_does_not_fit_is_named(at, train, words):
+    text = refused(at, with_(SMALL, "experiments.one.train", train))
+
+    assert text.startswith(f"experiments.one.train.{words}")
+
+
+def test_who_lends_an_encoder_is_needed_and_its_depth_is_not_used(at):
+    train = {"network": {"prompter": False, "encoder": {"name": "teacher"}}}
+
+    found = loaded(at, with_(SMALL, "experiments.one.train", train))
+
+    assert (found.teachers_used(), found.teachers_needed()) == ([], ["net"])
+    assert list(found.fetched().models) == ["net"]
+
+
 # The scene table
 
 
@@ -510,6 +573,19 @@ def test_a_wrong_row_is_named_with_its_line(at):
     assert refused_table(SMALL, at).startswith(":4: image is ")
 
 
+def test_patience_needs_ground_for_validation(at):
+    config = with_(SMALL, "train.patience", 3)
+
+    text = refused_table(config, at)
+
+    assert text.startswith(": no scene has ground for validation, expected a split val, or blocks")
+    assert text.endswith("since experiment 'one' has patience")
+    table(at, *ROWS, "west\tl.tif\tl.tif\t\tval")
+    assert loaded(at, config).trainings["one"].patience == 3
+    table(at, ROWS[0].replace("train", "blocks"))
+    assert loaded(at, config).split("val") == ["north"]
+
+
 BARE_TEST = "south\tb.tif\tl.tif\t\ttest"
 BARE_NEW = "south\tb.tif\t\t\tpredict"
 BARE_TRAIN = "west\tb.tif\tl.tif\t\ttrain"
@@ -521,6 +597,7 @@ BARE_TRAIN = "west\tb.tif\tl.tif\t\ttrain"
         ("fed", (ROWS[0], BARE_TEST), "south"),
         ("fed", (ROWS[0], BARE_NEW), "south"),
         ("fed", (ROWS[0], BARE_TRAIN), "west"),
+        ("both", (ROWS[0], BARE_NEW), "south"),
         ("predicted", (ROWS[0], BARE_TRAIN), "west"),
     ],
 )
@@ -669,6 +746,59 @@ def test_an_override_by_null_takes_the_base_back(at):
 
     assert found.trainings["one"].network.widths is None
     assert found.config.train.network.widths == (1, 2, 3, 4)
+
+
+def test_a_network_of_another_model_begins_anew(at):
+    other = {"model": "baseline", "encoder": {"name": "resnet18"}}
+    base = {"train": BASE, "experiments": {"one": {"train": {"network": other}}, "two": {}}}
+
+    found = loaded(at, SMALL | base)
+
+    assert found.trainings["one"].network.model_dump(exclude_defaults=True) == {
+        "encoder": {"name": "resnet18"}
+    }
+    assert found.trainings["one"].steps == found.trainings["two"].steps == 7
+    assert found.trainings["two"].network.widths == (1, 2, 3, 4)
+
+
+def test_a_network_of_the_same_model_is_merged_whether_its_model_is_stated_or_not(at):
+    over = {"network": {"model": "depthseg", "adapter": False}}
+    base = {"train": BASE, "experiments": {"one": {"train": over}}}
+
+    network = loaded(at, SMALL | base).trainings["one"].network
+
+    assert (network.adapter, network.widths) == (False, (1, 2, 3, 4))
+
+
+def written(folder, **studies):
+    """Write studies, merge them as Snakemake does, and load them."""
+    files = []
+    for name, study in studies.items():
+        files.append(folder / f"{name}.yaml")
+        files[-1].write_text(json.dumps(study))
+    return load(merged(*files), [str(file) for file in files])
+
+
+def test_a_network_of_another_model_in_a_later_file_begins_anew_too(at):
+    network = {"model": "baseline", "arguments": {"decoder_channels": [8]}}
+    more = {"train": {"network": {"encoder": {"bands": "all"}}}}
+
+    found = written(
+        at, first=SMALL | {"train": BASE}, over={"train": {"network": network}}, more=more
+    )
+
+    assert found.trainings["one"].network.model_dump(exclude_defaults=True) == {
+        "encoder": {"bands": "all"},
+        "arguments": {"decoder_channels": [8]},
+    }
+
+
+def test_an_experiment_of_an_earlier_file_is_dropped_by_null(at):
+    first = SMALL | {"experiments": {"one": {}, "two": {}}}
+
+    assert list(written(at, first=first, over={"experiments": {"one": None}}).trainings) == ["two"]
+    with pytest.raises(StudyError, match=r"over\.yaml: experiments\.new is null, expected"):
+        written(at, first=first, over={"experiments": {"new": None}})
 
 
 def test_experiments_keep_their_order_and_have_three_seeds_by_default(at):

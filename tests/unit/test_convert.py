@@ -289,11 +289,10 @@ def test_an_encoder_loads_a_converted_dinov2_and_sees_the_same(tmp_path, registe
     folder = fetch(tmp_path / "net", saved(tmp_path, name, published(vit)))
 
     timms = f"vit_small_patch14{'_reg4' if registers else ''}_dinov2.lvd142m"
-    weights = folder / "model.safetensors"
-    encoder = Encoder(timms, token_stride=8, weights=weights)
+    encoder = Encoder(timms, token_stride=8, weights=folder)
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        seen = (image - encoder.mean) / encoder.std
+        seen = encoder.bands(image)
         seen = F.interpolate(seen, (112, 112), mode="bilinear", antialias=True)
         taps = vit.get_intermediate_layers(seen, n=[2, 5, 8, 11], norm=True, reshape=True)
         found = encoder(image)

@@ -8,7 +8,9 @@ import torch
 from pipeline_steps.rasters.splits import Division
 from pipeline_steps.rasters.views import Part, Picture
 from pipeline_steps.training import crops as crops_module
-from pipeline_steps.training.crops import Augmentation, Crops, Layers, batches
+from pipeline_steps.training.augment import Augmentation
+from pipeline_steps.training.crops import Crops, batches
+from pipeline_steps.training.layers import Layers
 
 IGNORE = 255
 SIZE, CROP = 96, 32
@@ -244,3 +246,62 @@ def test_batches_come_in_order_and_the_last_one_is_what_is_left():
     assert [len(batch["image"]) for batch in found] == [2, 2, 1]
     joined = torch.cat([batch["image"] for batch in found])
     assert torch.equal(joined, torch.stack([source[i]["image"] for i in range(5)]))
+
+
+def numbers(rank=0, world=1, start=0, count=24, size=4):
+    """Return which crops a loader gives, batch by batch."""
+    source = crops(count=count, augmentation=Augmentation())
+    known = {source[i]["image"].numpy().tobytes(): i for i in range(count)}
+    assert len(known) == count
+    found = batches(source, size, 0, False, rank, world, start)
+    batched = [[known[image.numpy().tobytes()] for image in b["image"]] for b in found]
+    assert len(found) == len(batched)
+    return batched
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_several_devices_share_the_crops_of_a_step_in_order(world):
+    shares = [numbers(rank, world) for rank in range(world)]
+
+    for step, parts in enumerate(zip(*shares, strict=True)):
+        assert list(itertools.chain(*parts)) == list(range(4 * step, 4 * step + 4))
+        assert {len(part) for part in parts} == {4 // world}
+
+
+@pytest.mark.parametrize("rank, world", [(0, 1), (1, 2)])
+def test_a_loader_resumed_gives_what_an_undisturbed_one_gives_from_there_on(rank, world):
+    assert numbers(rank, world, start=12) == numbers(rank, world)[3:]
+
+
+def test_a_batch_that_devices_cannot_share_evenly_is_refused():
+    with pytest.raises(ValueError, match="batch is 4, but devices are 3"):
+        batches(crops(), 4, 0, False, 0, 3)
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_crops_also_when_resumed():
+    source = crops(count=12)
+
+    alone, helped = (list(batches(source, 4, workers, False, 1, 2, 4)) for workers in (0, 2))
+
+    assert len(alone) == len(helped) == 2
+    assert all(map(same, alone, helped))
+
+
+def test_reading_crops_leaves_torchs_own_random_numbers_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+
+    torch.manual_seed(0)
+    next(iter(batches(crops(), 4, 0, False)))
+
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_all_bands_of_an_image_are_cropped_and_recoloured():
+    y, x = np.mgrid[:SIZE, :SIZE]
+    image = (np.stack([y, x, y, x, y]) / 255).astype(np.float32)
+    many = crops([dataclasses.replace(ramp(), image=image)])
+
+    assert many[0]["image"].shape == (5, CROP, CROP)
+    assert many[0]["image"].min() >= 0 and many[0]["image"].max() <= 1

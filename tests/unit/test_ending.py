@@ -35,3 +35,11 @@ def test_errors_of_this_run_alone_are_repeated_with_their_log(tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"error: tile: a.tif: broken ({tmp_path / 'tile' / 'new.log'})\n"
     )
+
+
+def test_an_error_is_found_above_what_torchrun_says_of_it(tmp_path, capsys):
+    (tmp_path / "train.log").write_text("error: train: no pixel\nRoot Cause:\n======\n")
+
+    say_errors(str(tmp_path), since=0)
+
+    assert capsys.readouterr().err.startswith("error: train: no pixel (")

@@ -1,12 +1,13 @@
+import io
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from pipeline_steps.training.loop import adamw, cosine, fit, polynomial
-
-CPU = torch.device("cpu")
+from pipeline_steps.training.fabric import new_fabric
+from pipeline_steps.training.loop import DivergenceError, Recipe, Training
+from pipeline_steps.training.optimiser import adamw, cosine, polynomial
 
 
 def toy(steps, seed=0):
@@ -21,12 +22,24 @@ def network():
     return nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 1))
 
 
-def trained(net, data, report_every=10, factor=lambda _: 1.0, clip=1.0, **more):
-    def loss_of(batch):
-        error = ((net(batch["x"]) - batch["y"]) ** 2).mean()
-        return {"loss": error, "half": error / 2}
+def loss_of(net, batch):
+    error = ((net(batch["x"]) - batch["y"]) ** 2).mean()
+    return {"loss": error, "half": error / 2}
 
-    return fit(net, adamw(net, 0.02, 0.01), factor, loss_of, data, CPU, clip, report_every, **more)
+
+def begun(net, loss_of=loss_of, lr=0.02, **recipe):
+    recipe = {"factor": lambda _: 1.0, "clip": 1.0, "report_every": 10} | recipe
+    fabric = new_fabric("fp32")
+    return Training(fabric, net, adamw(net, lr, 0.01), loss_of, Recipe(**recipe))
+
+
+def trained(net, data, watch=dict, **more):
+    data = list(data)
+    return begun(net, **more).run(data, len(data), watch)
+
+
+def weights(net):
+    return torch.cat([value.detach().ravel().float() for value in net.state_dict().values()])
 
 
 def test_polynomial_warms_up_peaks_and_ends_near_0():
@@ -123,24 +136,31 @@ def test_history_gives_the_learning_rate_that_the_step_ran_with():
 def test_validation_stands_beside_the_losses():
     counter = iter(range(9))
 
-    history = trained(network(), toy(25), validate=lambda: {"miou": next(counter)})
+    history = trained(network(), toy(25), watch=lambda: {"miou": next(counter)})
 
     assert history["miou"].tolist() == [0, 1, 2]
 
 
-def test_a_loss_that_is_not_a_number_ends_the_training():
-    data = list(toy(30))
-    data[14]["y"][0] = float("nan")
-    seen = []
+@pytest.mark.parametrize(("spoilt", "found"), [("y", "loss is nan"), ("grad", "gradient is")])
+def test_what_is_no_number_ends_the_training_at_its_step(spoilt, found):
+    data, steps = list(toy(30)), []
 
-    def watched():
-        for step, batch in enumerate(data, 1):
-            seen.append(step)
-            yield batch
+    def spoiling(net, batch):
+        steps.append(1)
+        losses = loss_of(net, batch)
+        if spoilt == "grad" and len(steps) == 15:
+            # its value is finite, its slope is not
+            losses["loss"] = losses["loss"] + torch.sqrt(next(net.parameters()).sum() * 0)
+        return losses
 
-    with pytest.raises(ValueError, match="loss is nan by step 20, expected a finite number"):
-        trained(network(), watched())
-    assert seen[-1] == 20
+    if spoilt == "y":
+        data[14]["y"][0] = float("nan")
+    with pytest.raises(
+        DivergenceError, match=f"{found}.* at step 15, expected a finite number"
+    ) as caught:
+        trained(network(), data, loss_of=spoiling)
+    assert caught.value.step == 15 and len(steps) == 15
+    assert "half" in str(caught.value)
 
 
 def test_equal_seeds_train_equal_networks():
@@ -149,20 +169,158 @@ def test_equal_seeds_train_equal_networks():
     trained(first, toy(20))
     trained(second, toy(20))
 
-    for a, b in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert torch.equal(weights(first), weights(second))
 
 
 def test_gradients_are_clipped():
     net, seen = nn.Linear(3, 1), []
-    optimiser = adamw(net, 1e-6, 0)
-    optimiser.register_step_pre_hook(
+    training = begun(
+        net, lambda n, b: {"loss": 1000 * ((n(b["x"]) - b["y"]) ** 2).mean()}, lr=1e-6, clip=0.5
+    )
+    training.optimiser.optimizer.register_step_pre_hook(
         lambda *_: seen.append(torch.cat([p.grad.ravel() for p in net.parameters()]).norm().item())
     )
 
-    def loss_of(batch):
-        return {"loss": 1000 * ((net(batch["x"]) - batch["y"]) ** 2).mean()}
-
-    fit(net, optimiser, lambda _: 1.0, loss_of, toy(5), CPU, clip=0.5, report_every=5)
+    training.run(toy(5), 5)
 
     assert seen == pytest.approx([0.5] * 5, rel=1e-3)
+
+
+def test_a_batch_in_parts_steps_as_the_whole_does():
+    whole, parts = network(), network()
+
+    trained(whole, toy(20))
+    history = trained(parts, toy(20), accumulate=4)
+
+    torch.testing.assert_close(weights(whole), weights(parts), rtol=1e-4, atol=1e-5)
+    assert history["half"].tolist() == pytest.approx((history["loss"] / 2).tolist())
+
+
+def test_a_batch_in_parts_is_never_whole_in_the_network():
+    seen = []
+
+    def watching(net, batch):
+        seen.append(len(batch["x"]))
+        return loss_of(net, batch)
+
+    trained(network(), toy(3), loss_of=watching, accumulate=4)
+
+    assert seen == [4] * 12
+
+
+class Noisy(nn.Module):
+    """Has what a network may have: dropout, running statistics, and a part that is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.frozen = nn.Linear(3, 8).requires_grad_(False)
+        self.rest = nn.Sequential(nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    def forward(self, x):
+        return self.rest(self.frozen(x))
+
+
+RECIPES = [{}, {"ema": 0.9}, {"accumulate": 2}, {"patience": 3, "report_every": 3}]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("left", [1, 9, 10, 17, 24, 25])
+def test_left_and_gone_on_with_it_ends_bit_for_bit_as_undisturbed(recipe, left):
+    data, whole, disturbed = list(toy(25)), Noisy(), Noisy()
+
+    def watch(net):
+        return lambda: {"val_loss": float(weights(net)[:40].abs().sum())}
+
+    training = begun(whole, **recipe)
+    expected = training.run(data, 25, watch(whole))
+    first = begun(disturbed, **recipe)
+    first.run(data[:left], 25, watch(disturbed))
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    again = Noisy()
+    second = begun(again, **recipe)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    history = second.run([] if second.is_over else data[second.done :], 25, watch(again))
+
+    assert history.equals(expected)
+    result, other = training.result(), second.result()
+    assert result.keys() == other.keys()
+    assert all(torch.equal(result[key], other[key]) for key in result)
+
+
+def test_a_checkpoint_leaves_out_what_is_frozen():
+    training = begun(Noisy())
+
+    assert not any("frozen" in key for key in training.state_dict()["network"])
+    assert any("running_mean" in key for key in training.state_dict()["network"])
+
+
+def test_dropout_differs_from_step_to_step():
+    seen, net = [], Noisy()
+    net.rest[2].register_forward_hook(lambda *io: seen.append(io[2] == 0))
+
+    trained(net, toy(2))
+
+    assert not torch.equal(*seen)
+
+
+def test_averaged_weights_are_the_result_and_the_others_are_trained():
+    net = network()
+    training = begun(net, ema=0.9)
+    averaged, decays = weights(net).clone(), [min(0.9, (1 + n) / (10 + n)) for n in range(100)]
+
+    def follow(training):
+        decay = decays[training.done - 1]
+        averaged.lerp_(weights(training.bare), 1 - decay)
+
+    training.run(toy(100), 100, after=follow)
+
+    result = torch.cat([value.ravel() for value in training.result().values()])
+    torch.testing.assert_close(result, averaged, rtol=1e-4, atol=1e-5)
+    plain = network()
+    trained(plain, toy(100))
+    assert torch.equal(weights(net), weights(plain))
+
+
+def test_without_patience_the_last_weights_are_the_result_with_it_those_of_the_best_row():
+    data = list(toy(40))
+    losses, kept = [5, 3, 4, 6, 1], []
+
+    def watch(net):
+        def measure():
+            kept.append(weights(net).clone())
+            return {"val_loss": losses[len(kept) - 1]}
+
+        return measure
+
+    net = network()
+    training = begun(net, patience=2)
+    history = training.run(data, 40, watch(net))
+
+    assert history["step"].tolist() == [10, 20, 30, 40] and training.is_over
+    result = torch.cat([value.ravel() for value in training.result().values()])
+    assert torch.equal(result, kept[1]) and not torch.equal(result, kept[-1])
+    kept.clear()
+    last = network()
+    training = begun(last)
+    training.run(data, 40, watch(last))
+    assert torch.equal(torch.cat([v.ravel() for v in training.result().values()]), weights(last))
+
+
+def test_bf16_arithmetic_leaves_weights_and_losses_in_float32():
+    fabric, net = new_fabric("bf16"), network()
+    seen = []
+
+    def watching(net, batch):
+        said = net(batch["x"])
+        seen.append(said.dtype)
+        return {"loss": ((said - batch["y"]) ** 2).mean()}
+
+    Training(fabric, net, adamw(net, 0.02, 0), watching, Recipe(lambda _: 1.0, 1.0, 1)).run(
+        toy(2), 2
+    )
+
+    assert seen == [torch.float32] * 2
+    assert all(p.dtype == torch.float32 for p in net.parameters())

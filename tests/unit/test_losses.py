@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline_steps.training.losses import relative_height_loss, segmentation_loss, ssim_loss
+from pipeline_steps.training.losses import (
+    DEPTH_TERMS,
+    depth_loss,
+    dice_loss,
+    relative_height_loss,
+    segmentation_loss,
+    ssim_loss,
+    ssim_map,
+)
 
 IGNORE = 255
 
@@ -125,6 +133,174 @@ def test_segmentation_loss_without_labels_is_0_and_has_a_gradient():
         loss.backward()
         assert loss == 0
     assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 2.0, 1.0, 4.0])])
+def test_label_smoothing_is_that_of_torch(weights):
+    logits, labels = labelled()
+
+    found = segmentation_loss(logits, labels, weights, IGNORE, smoothing=0.2)
+
+    expected = functional.cross_entropy(
+        logits, labels, weights, ignore_index=IGNORE, label_smoothing=0.2
+    )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 2.0, 1.0, 4.0])])
+def test_the_focal_loss_weighs_each_pixel_by_what_its_label_lacks(gamma, weights):
+    logits, labels = labelled()
+
+    found = segmentation_loss(logits, labels, weights, IGNORE, focal=gamma)
+
+    seen = labels != IGNORE
+    p = logits.softmax(1).permute(0, 2, 3, 1)[seen].gather(1, labels[seen][:, None])[:, 0]
+    alpha = torch.ones_like(p) if weights is None else weights[labels[seen]]
+    expected = (alpha * (1 - p) ** gamma * -p.log()).sum() / alpha.sum()
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_focal_exponent_of_0_is_cross_entropy_and_of_little_nearly():
+    logits, labels = labelled()
+
+    plain = segmentation_loss(logits, labels, None, IGNORE)
+
+    assert segmentation_loss(logits, labels, None, IGNORE, focal=0.0) == plain
+    little = segmentation_loss(logits, labels, None, IGNORE, focal=1e-6)
+    torch.testing.assert_close(little, plain)
+
+
+def test_a_pixel_that_is_right_beyond_doubt_has_a_finite_focal_gradient():
+    logits = torch.zeros(1, 2, 1, 1)
+    logits[:, 1] = 200
+    logits.requires_grad_()
+
+    segmentation_loss(
+        logits, torch.ones(1, 1, 1, dtype=torch.int64), None, IGNORE, 0, 0.5
+    ).backward()
+
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("terms", [{"smoothing": 0.1}, {"focal": 2.0}])
+def test_no_label_no_loss_whatever_its_terms(terms):
+    logits, labels = labelled(share_ignored=1.1)
+    logits.requires_grad_()
+
+    loss = segmentation_loss(logits, labels, torch.ones(4), IGNORE, **terms)
+    loss.backward()
+
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
+def test_losses_of_half_precision_logits_are_in_full_precision():
+    logits, labels = labelled()
+    half = logits.bfloat16()
+
+    for loss in (segmentation_loss(half, labels, None, IGNORE), dice_loss(half, labels, IGNORE)):
+        assert loss.dtype == torch.float32
+    assert dice_loss(half, labels, IGNORE) == dice_loss(half.float(), labels, IGNORE)
+
+
+def test_dice_is_the_mean_over_the_classes_that_the_labels_have():
+    logits, labels = labelled()
+    labels[labels == 3] = IGNORE
+
+    found = dice_loss(logits, labels, IGNORE)
+
+    p, seen = logits.softmax(1), labels != IGNORE
+    scores = []
+    for one in range(3):
+        guess, truth = p[:, one][seen], (labels == one)[seen].float()
+        scores.append(2 * (guess * truth).sum() / (guess.sum() + truth.sum()))
+    torch.testing.assert_close(found, 1 - torch.stack(scores).mean())
+
+
+def test_dice_is_0_where_all_is_right_1_where_all_is_wrong_and_does_not_see_ignored_pixels():
+    _, labels = labelled()
+    right = (
+        100 * functional.one_hot(labels.where(labels != IGNORE, 0), 4).permute(0, 3, 1, 2).float()
+    )
+
+    assert dice_loss(right, labels, IGNORE).item() == pytest.approx(0, abs=1e-6)
+    assert dice_loss(right.roll(1, 1), labels, IGNORE).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_dice_without_labels_is_0_and_has_a_gradient():
+    logits, labels = labelled(share_ignored=1.1)
+    logits.requires_grad_()
+
+    loss = dice_loss(logits, labels, IGNORE)
+    loss.backward()
+
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
+def test_a_depth_loss_names_the_terms_that_have_a_weight_and_adds_them_up():
+    guess, truth = maps(2, 1, 32, 32)
+    valid = holed(2, 1, 32, 32)
+
+    found = depth_loss(guess, truth, valid, {"ssim": 1.0, "l1": 0.0, "gradient": 0.5})
+
+    assert found.keys() == {"ssim", "gradient", "total"}
+    assert found["ssim"] == ssim_loss(guess, truth, valid)
+    torch.testing.assert_close(found["total"], found["ssim"] + 0.5 * found["gradient"])
+
+
+def test_the_terms_of_a_depth_loss_are_those_of_the_relative_height_loss():
+    guess, truth = maps(2, 1, 32, 32)
+    valid = holed(2, 1, 32, 32)
+    plain = relative_height_loss(guess, truth, valid, 0.0, 0.0)
+
+    found = depth_loss(guess, truth, valid, dict.fromkeys(DEPTH_TERMS, 1.0))
+
+    squared = (((guess - truth) ** 2) * valid).sum() / valid.sum()
+    torch.testing.assert_close(found["invariant"], plain - squared)
+    for name, terms in {"l1": (1.0, 0.0), "gradient": (0.0, 1.0)}.items():
+        expected = relative_height_loss(guess, truth, valid, *terms) - plain
+        torch.testing.assert_close(found[name], expected)
+    assert found["l1"] == pytest.approx((guess - truth)[valid > 0].abs().mean().item())
+
+
+def test_a_depth_loss_without_a_weight_is_0():
+    guess, truth = maps(1, 1, 32, 32)
+
+    assert depth_loss(guess, truth, torch.ones_like(truth), {"ssim": 0.0}) == {"total": 0}
+
+
+def test_a_depth_loss_where_nothing_is_known_is_0_and_has_a_gradient():
+    guess, truth = maps(2, 1, 32, 32)
+    guess.requires_grad_()
+
+    found = depth_loss(guess, truth, torch.zeros_like(truth), dict.fromkeys(DEPTH_TERMS, 1.0))
+    found["total"].backward()
+
+    assert found["total"] == 0
+    assert (guess.grad == 0).all()
+
+
+def test_the_ssim_map_has_a_value_for_every_pixel_whose_inner_mean_is_the_loss():
+    guess, truth = maps(1, 1, 40, 48)
+
+    shown = ssim_map(guess[0, 0], truth[0, 0])
+
+    assert shown.shape == (40, 48)
+    loss = ssim_loss(guess, truth, torch.ones_like(truth))
+    assert 1 - shown[5:-5, 5:-5].mean().item() == pytest.approx(loss.item(), abs=1e-6)
+    torch.testing.assert_close(ssim_map(truth[0, 0], truth[0, 0]), torch.ones(40, 48))
+
+
+def test_the_ssim_map_is_low_where_the_maps_differ():
+    (truth,) = maps(1, 1, 64, 64, count=1)
+    guess = truth.clone()
+    guess[..., 40:50, 40:50] = 1 - guess[..., 40:50, 40:50]
+
+    shown = ssim_map(guess[0, 0], truth[0, 0])
+
+    assert shown[44:46, 44:46].max() < 0.5 and shown[:30, :30].min() > 0.999
 
 
 def height_loss(guess, truth, valid=None, absolute=0.0, gradient=0.0):

@@ -115,3 +115,22 @@ def test_without_folds_figures_are_of_the_first_seed(paths):
     found = paths(row("a", "train"), row("b", "test"), experiments=chosen)
 
     assert found.first_maps() == ["results/predict/depthseg/seed-7/b/classes.tif"]
+
+
+@pytest.mark.parametrize(
+    "teacher, manifest",
+    [("town", "adapt/town"), ("tiny-depth-anything", "fetch/tiny-depth-anything")],
+)
+def test_the_teacher_s_encoder_comes_from_where_the_teacher_does(paths, teacher, manifest):
+    encoder = {"name": "teacher", "arguments": None}
+    train = {"teacher": teacher, "network": {"encoder": encoder}}
+
+    found = paths(row("a", "train"), row("b", "test"), experiments={"own": {"train": train}})
+
+    assert found.encoder("own") == [f"results/{manifest}/manifest.json"]
+
+
+def test_an_encoder_of_random_weights_comes_from_nowhere(paths):
+    found = paths(row("a", "train"), row("b", "test"))
+
+    assert found.encoder("depthseg") == found.teacher("elevation") == []

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipeline_steps.study.config import load
-from pipeline_steps.study.plan import LIBRARIES_GB, Plan, disk_gb, memory_gb, plan_of
+from pipeline_steps.study.plan import LIBRARIES_GB, Plan, disk_gb, features_gb, memory_gb, plan_of
 from tests.data.studies import ROOT, TINY_ROWS, row, snakemake, tiny_study, write_study
 
 PLAN = Plan(jobs=1, fields=2, trainings=3, classes=5, window=100, is_stretched=False)
@@ -19,6 +19,19 @@ def plan(folder, config, rows, monkeypatch):
     done = snakemake(ROOT, study, "-n")
     assert done.returncode == 0, done.stderr
     return made.jobs, int(re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.M)[1])
+
+
+def lent():
+    """Return a study of a network that has its teacher's encoder and no use for its depth."""
+    network = {"prompter": False, "encoder": {"name": "teacher", "arguments": None}}
+    own = {"seeds": [0], "train": {"network": network}}
+    other = {"seeds": [0], "train": {"network": {"model": "baseline"}}}
+    return {"experiments": {"own": own, "other": other}}
+
+
+def gridded():
+    """Return a study of a grid."""
+    return {"experiments": {"t": {"seeds": [0, 1], "grid": {"parts": ["neither", "both"]}}}}
 
 
 def folded():
@@ -36,9 +49,11 @@ def folded():
         ({}, [*TINY_ROWS, row("orchard", "predict")]),
         ({"stretch": {"percentiles": [2, 98]}}, [row("east", "train"), row("orchard", "predict")]),
         ({}, [row("east", "blocks"), row("harbour", "test")]),
+        (lent(), [*TINY_ROWS, row("orchard", "predict")]),
+        (gridded(), TINY_ROWS),
         (folded(), [row("east", "folds"), row("harbour", "folds"), row("mill", "blocks")]),
     ],
-    ids=["tiny", "with val", "with predict", "no test", "blocks", "folds"],
+    ids=["tiny", "with val", "with predict", "no test", "blocks", "lent", "grid", "folds"],
 )
 def test_jobs_are_as_many_as_snakemake_counts(tmp_path, monkeypatch, change, rows):
     found, expected = plan(tmp_path, tiny_study() | change, rows, monkeypatch)
@@ -66,6 +81,34 @@ def test_disk_holds_what_a_teacher_said_of_the_largest_raster(tmp_path, monkeypa
 
     # half of a window each way: four windows over every pixel, two bytes each
     assert more - less == pytest.approx(60 * 4 * 2 / 1e9)
+
+
+CACHED = {"feature_cache": True, "positions": "grid", "steps": 10, "batch": 4, "crop": 64}
+ENCODER = {"token_stride": 16, "arguments": {"embed_dim": 48}}
+
+
+@pytest.mark.parametrize(
+    ("turns", "encoder", "channels"),
+    [
+        (True, ENCODER, 48),
+        (False, ENCODER, 48),
+        (True, {"name": "vit_base_patch14_dinov2", "arguments": None, "token_stride": 16}, 768),
+    ],
+)
+def test_disk_holds_the_features_of_one_training(tmp_path, monkeypatch, turns, encoder, channels):
+    train = tiny_study()["train"] | CACHED | {"turns": turns}
+    train["network"]["encoder"] |= encoder
+    made = plan_of(loaded(tmp_path, monkeypatch, train=train))
+
+    # windows of 64 pixels every 48, 16 tokens each, four taps in two bytes
+    crop, crops = 4 * 2 * 16 * channels, (48_000 / 48) ** 2 * (8 if turns else 1)
+    assert features_gb(made, 48_000**2) == 10 * 4 * crop / 1e9
+    few = made.model_copy(update={"cache_most": 1e20})
+    assert features_gb(few, 48_000**2) == pytest.approx(crops * crop / 1e9)
+
+
+def test_without_a_cache_there_are_no_features(tmp_path, monkeypatch):
+    assert features_gb(plan_of(loaded(tmp_path, monkeypatch)), 10**9) == 0
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,27 @@ def test_depth_that_a_network_without_prompter_would_be_fed_is_not(prompts):
     (found,) = prompts(plain={"network": {"prompter": False, "depth": "fed"}})
 
     assert found == Prompts(experiment="plain", is_prompted=False)
+
+
+def test_depth_that_is_fed_and_learned_counts_as_fed(prompts):
+    (found,) = prompts(both={"teacher": "town", "network": {"depth": "both"}})
+
+    assert found == Prompts(experiment="both", is_prompted=True, teacher="town", is_fed=True)
+
+
+def test_depth_that_is_not_the_scene_s_teaches_nothing(prompts):
+    found = prompts(
+        constant={"teacher": "town", "depth_control": "constant"},
+        shuffled={"teacher": "town", "depth_control": "shuffled"},
+        fed={"teacher": "town", "depth_control": "constant", "network": {"depth": "fed"}},
+    )
+
+    assert found == [
+        Prompts(experiment=name, is_prompted=True) for name in ("constant", "shuffled", "fed")
+    ]
+
+
+def test_a_network_that_knows_no_depth_is_prompted_by_none(prompts):
+    (found,) = prompts(unet={"network": {"model": "baseline"}})
+
+    assert found == Prompts(experiment="unet", is_prompted=False)

@@ -285,15 +285,16 @@ def test_limits_of_another_number_of_bands_are_refused(tmp_path, count):
         scene(tmp_path).limits([[0, 1]] * count)
 
 
-def test_a_picture_is_the_bands_that_are_shown_between_their_own_limits(tmp_path):
+@pytest.mark.parametrize("bands, order", [("rgb", (3, 0, 1)), ("all", (0, 1, 2, 3))])
+def test_a_picture_is_the_bands_that_are_shown_between_their_own_limits(tmp_path, bands, order):
     values = np.random.default_rng(0).integers(0, 1000, (4, 4, 6)).astype(np.uint16)
     write(tmp_path / "image.zarr", 0, values)
     limits = [[0, 1000], [100, 600], [0, 1], [500, 700]]
 
-    picture = scene(tmp_path).picture(0, limits)
+    picture = scene(tmp_path).picture(0, limits, bands)
 
-    assert picture.shape == (3, 4, 6)
-    for shown, band in zip(picture[:, :, :], (3, 0, 1), strict=True):
+    assert picture.shape == (len(order), 4, 6)
+    for shown, band in zip(picture[:, :, :], order, strict=True):
         low, high = limits[band]
         np.testing.assert_allclose(shown, ((values[band] - float(low)) / (high - low)).clip(0, 1))
 

@@ -40,6 +40,17 @@ def test_a_picture_is_its_bands_stretched_to_between_0_and_1(dtype, rgb):
     np.testing.assert_allclose(found, stretched(pixels, rgb, limits), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_picture_of_all_bands_is_stretched_like_one_of_three(dtype):
+    pixels = bands(dtype)
+    limits = np.percentile(pixels, (5, 90), axis=(1, 2)).T.tolist()
+
+    whole = Picture(pixels, range(4), limits)
+
+    assert whole.shape == whole[WHOLE].shape == (4, 20, 30)
+    assert np.array_equal(whole[WHOLE][[2, 1, 3]], Picture(pixels, (2, 1, 3), limits)[WHOLE])
+
+
 def test_the_limits_of_8_bits_are_0_and_255():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
 

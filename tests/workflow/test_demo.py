@@ -184,7 +184,7 @@ def test_a_study_that_is_moved_computes_nothing_anew(finished, source, tmp_path)
     "module, old, new, rules",
     [
         ("train", '"""Train one', '"""Teach one', set()),
-        ("models/depthseg", "max(32, channels // 2)", "max(16, channels // 2)", BELOW_TRAIN),
+        ("models/decoder", "max(32, channels // 2)", "max(16, channels // 2)", BELOW_TRAIN),
         ("training/losses", "SIGMA, REACH = 1.5", "SIGMA, REACH = 2.5", BELOW_LOSSES),
         ("rasters/windows", "np.hanning(size + 2)", "np.hamming(size + 2)", BELOW_RASTERS),
         ("rasters/align", "ROUNDS = 12", "ROUNDS = 13", {"depth"} | BELOW_TRAIN),

@@ -29,6 +29,7 @@ class Preset:
     study: Loaded
     truth: dict[str, Counter[str]]
     folder: Path
+    name: str
 
     def scenes(self) -> list[str]:
         """Return the first scene of each split."""
@@ -36,15 +37,20 @@ class Preset:
         return list(splits.values())
 
 
-def on_its_replica(name, folder):
-    """Write the replica of a preset, and load the preset with pretrained weights on it."""
-    truth = write(name, folder / "data")
-    files = [STUDIES / f"{name}.yaml", STUDIES / "_pretrained.yaml"]
+def laid(name, folder, *overlays):
+    """Load the preset with pretrained weights on its replica, with more files laid over it."""
+    files = [STUDIES / f"{one}.yaml" for one in (name, "_pretrained", *overlays)]
     config = {}
     for file in files:
         update_config(config, load_configfile(str(file)))
     config["data_root"] = str(folder / "data")
-    return Preset(load(config, [str(file) for file in files]), truth, folder)
+    return load(config, [str(file) for file in files])
+
+
+def on_its_replica(name, folder):
+    """Write the replica of a preset, and load the preset with pretrained weights on it."""
+    truth = write(name, folder / "data")
+    return Preset(laid(name, folder), truth, folder, name)
 
 
 @pytest.fixture(scope="module", params=REPLICAS)
@@ -133,6 +139,20 @@ def test_a_preset_compares_depth_with_the_same_network_without_it(preset):
     assert not trainings["frozen"].network.prompter and not trainings["frozen"].network.adapter
     has_elevation = all(scene.elevation for scene in preset.study.scenes.values())
     assert ("elevation" in trainings) == has_elevation
+
+
+def test_ablations_controls_and_baselines_lie_over_any_preset(preset):
+    has_elevation = all(scene.elevation for scene in preset.study.scenes.values())
+    controls = "_controls_elevation" if has_elevation else "_controls"
+
+    found = laid(preset.name, preset.folder, "_depthseg_table2", controls, "_scales", "_baselines")
+
+    counts = Counter(cell.grid for cell in found.cells())
+    expected = {"table2": 12, "controls": 9 if has_elevation else 6, "scales": 5, "baseline": 6}
+    assert counts == expected
+    # nothing starts from random weights, and the study's own experiments are there still
+    assert all(one.network.encoder.weights for one in found.trainings.values())
+    assert preset.study.trainings.items() <= found.trainings.items()
 
 
 def test_checking_has_nothing_against_a_preset_on_its_data(preset):

@@ -22,7 +22,7 @@ rule check:
         code=fingerprint("pipeline_steps.check"),
         root=lambda wildcards: study.root,
         classes=CODES,
-        models=params_for("fetch"),
+        models=as_json(study.fetched()),
         tile=params_for("tile"),
         split=params_for("split"),
         plan=as_json(plan_of(study)),

@@ -127,14 +127,6 @@ def depths(teacher, scenes):
     return expand("results/depth/{teacher}/{scene}/manifest.json", teacher=teacher, scene=scenes)
 
 
-def teacher_of(wildcards):
-    """The manifest of a fetched or adapted teacher; elevation needs none."""
-    if wildcards.teacher == ELEVATION:
-        return []
-    stage = "adapt" if study.teachers[wildcards.teacher].adapt else "fetch"
-    return f"results/{stage}/{wildcards.teacher}/manifest.json"
-
-
 def base_of(wildcards):
     return f"results/fetch/{study.teachers[wildcards.teacher].model}/manifest.json"
 
@@ -149,16 +141,16 @@ def depths_of(scenes):
     return inputs
 
 
-def encoder_of(wildcards):
-    weights = study.trainings[wildcards.experiment].network.encoder.weights
-    return f"results/fetch/{weights}/manifest.json" if weights else []
-
-
 def fed_to(wildcards):
     """The pseudo-depth of the scene that a network is fed when it predicts."""
     training = study.trainings[wildcards.experiment]
-    is_fed = training.network.prompter and training.network.depth == "fed"
-    return depths(training.teacher, [wildcards.scene]) if is_fed else []
+    return depths(training.teacher, [wildcards.scene]) if training.network.is_fed else []
+
+
+def python_of(wildcards):
+    """What starts a training: on several devices, a process for each."""
+    devices = study.trainings[wildcards.experiment].devices
+    return ["torchrun", "--standalone", "--nproc-per-node", devices] if devices > 1 else ["python"]
 
 
 def local_files_of_model(wildcards):

@@ -1,6 +1,6 @@
 rule depth:
     input:
-        teacher=teacher_of,
+        teacher=lambda wildcards: paths.teacher(wildcards.teacher),
         tile="results/tile/{scene}/manifest.json",
         stretch="results/stretch/stretch.json",
         image=ancient("results/tile/{scene}/image.zarr"),
@@ -23,7 +23,7 @@ rule depth:
     params:
         step=lambda wildcards: as_json(study.teachers[wildcards.teacher].depth),
         code=fingerprint("pipeline_steps.depth"),
-        teacher=lambda wildcards, input: (["--teacher", input.teacher] if input.teacher else []),
+        teacher=lambda wildcards, input: ["--teacher", *input.teacher] if input.teacher else [],
     shell:
         "python -m pipeline_steps.depth {params.teacher:q} --tile {input.tile:q}"
         " --stretch {input.stretch:q}"

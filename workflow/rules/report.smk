@@ -7,6 +7,7 @@ rule report:
         splits=splits(study.split("test")),
         stretch="results/stretch/stretch.json",
         histories=paths.histories(),
+        panels=ancient(paths.panels()),
         tables=expand("results/tabulate/{table}.csv", table=TABLES),
         template=f"{workflow.basedir}/workflow/report/index.html.jinja",
     output:
@@ -31,7 +32,8 @@ rule report:
         prompts=as_json(paths.prompts()),
     shell:
         "python -m pipeline_steps.report --tiles {input.tiles:q} --depths {input.depths:q}"
-        " --maps {input.maps:q} --histories {input.histories:q} --tables {input.tables:q}"
+        " --maps {input.maps:q} --histories {input.histories:q} --panels {input.panels:q}"
+        " --tables {input.tables:q}"
         " --splits {input.splits:q} --stretch {input.stretch:q}"
         " --page {output.page:q} --figures {output.figures:q}"
         " --looks {params.looks:q} --prompts {params.prompts:q}"

@@ -1,4 +1,5 @@
-TABLES = ("overall", "classes", "scenes", "strata", "depth", "depth_classes")
+TABLES = ["overall", *(["ablation"] if study.cells() else [])]
+TABLES += ["classes", "scenes", "strata", "depth", "depth_classes"]
 
 
 rule tabulate:
@@ -28,8 +29,9 @@ rule tabulate:
     params:
         step=params_for("tabulate"),
         code=fingerprint("pipeline_steps.tabulate"),
+        cells=as_json(study.cells()),
     shell:
         "python -m pipeline_steps.tabulate --counts {input.counts:q}"
         " --qualities {input.qualities:q} --folder results/tabulate"
         " --splits {input.splits:q} --findings {input.findings:q}"
-        " --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " --cells {params.cells:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -7,10 +7,11 @@ rule train:
         validation_depths=depths_of(watched),
         splits=splits(study.split("train", "val")),
         stretch="results/stretch/stretch.json",
-        encoder=encoder_of,
+        encoder=lambda wildcards: paths.encoder(wildcards.experiment),
     output:
         model="results/train/{experiment}/{run}/model.safetensors",
         history="results/train/{experiment}/{run}/history.csv",
+        panels=directory("results/train/{experiment}/{run}/panels"),
         manifest="results/train/{experiment}/{run}/manifest.json",
     log:
         "logs/train/{experiment}/{run}.log",
@@ -20,17 +21,22 @@ rule train:
         "../../envs/steps.yaml"
     threads: NETWORK_THREADS
     resources:
-        gpu=1,
+        gpu=lambda wildcards: study.trainings[wildcards.experiment].devices,
         mem_mb=grown(16000),
         runtime=grown(1440),
     params:
         step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
         code=network_code("train"),
-        encoder=lambda wildcards, input: (["--encoder", input.encoder] if input.encoder else []),
+        encoder=lambda wildcards, input: ["--encoder", *input.encoder] if input.encoder else [],
+        python=python_of,
         run=seed_and_fold,
+    # a signal that all of the group get shall not end the shell before the training has ended
     shell:
-        "python -m pipeline_steps.train --tiles {input.tiles:q} --depths {input.depths:q}"
+        "trap : TERM; {params.python:q} -m pipeline_steps.train"
+        " --tiles {input.tiles:q} --depths {input.depths:q}"
         " --validation {input.validation:q} --validation-depths {input.validation_depths:q}"
         " --splits {input.splits:q} --stretch {input.stretch:q}"
         " {params.encoder:q} --model {output.model:q} --history {output.history:q}"
-        " --manifest {output.manifest:q} {params.run} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " --panels {output.panels:q} --events logs/tensorboard/{wildcards.experiment}/{wildcards.run}"
+        " --manifest {output.manifest:q} {params.run} --params {params.step:q} 2> {log:q}"
+        " || ((grep '^error: ' {log:q} || cat {log:q}) | tail -n 1 >&2; false)"

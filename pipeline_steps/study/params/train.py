@@ -1,95 +1,72 @@
 """The ``train`` section: the network, and the recipe that trains it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.network import DepthSeg, Network
 
-Width = Annotated[int, Field(ge=1, le=8192)]
-Widths = tuple[Width, Width, Width, Width]
-Block = Annotated[int, Field(ge=0, le=199)]
-
-
-class Encoder(StageParams):
-    """The vision transformer."""
-
-    name: Annotated[str, Field(min_length=1)] = "vit_small_patch14_dinov2.lvd142m"
-    """Any ViT of timm that has `forward_intermediates`."""
-
-    weights: str | None = None
-    """A model of `fetch.models`; without one the weights are drawn from the experiment's seed."""
-
-    frozen: bool = True
-    """No gradient enters the encoder, and it runs without a graph."""
-
-    arguments: dict[str, Any] | None = None
-    """Further arguments of timm's constructor, such as `embed_dim`, `depth` and `patch_size`."""
-
-    token_stride: Literal[4, 8, 16, 32] = 16
-    """Pixels of the crop per token; the crop is resized by patch size / token stride first."""
-
-    taps: tuple[Block, Block, Block, Block] | None = None
-    """Blocks whose output is used, from 0; by default 2, 5, 8, 11 of 12 and 4, 11, 17, 23 of 24."""
+Weight = Annotated[float, Field(ge=0, le=1000)]
 
 
-class DepthSeg(StageParams):
-    """The DepthSeg network and its switches."""
+class DepthLoss(StageParams):
+    """The terms of the depth loss, each with its weight."""
 
-    model: Literal["depthseg"] = "depthseg"
-    """The network: a module of `pipeline_steps.models`."""
+    ssim: Weight = 1.0
+    """1 − mean SSIM, the paper's."""
 
-    encoder: Encoder = Encoder()
-    """The vision transformer and its weights."""
+    l1: Weight = 0.0
+    """Mean absolute difference."""
 
-    adapter: bool = True
-    """Adapters behind the encoder (1x1 convolution, norm, ReLU); else a bare 1x1 convolution."""
+    invariant: Weight = 0.0
+    """1 − Pearson's correlation of each crop: what scale and shift cannot mend."""
 
-    prompter: bool = True
-    """Depth prompts for the semantic decoder; without them no depth decoder is built either."""
+    gradient: Weight = 0.0
+    """Mean absolute difference of slopes."""
 
-    depth: Literal["predicted", "fed"] = "predicted"
-    """What the prompter gets: the depth decoder's map, or the teacher's depth fed directly."""
-
-    prompt_from: Literal["both", "depth", "features"] = "both"
-    """The prompter's input: depth map, depth decoder's features or both; a fed map alone."""
-
-    skips: Literal["residual", "unet"] = "residual"
-    """Skip connections of the prompter."""
-
-    detach_depth: bool = False
-    """Stop the gradient of the segmentation loss before the depth decoder."""
-
-    norm: Literal["batch", "group"] = "batch"
-    """Normalisation of all trainable parts."""
-
-    widths: Widths | None = None
-    """Channels of the four adapters; by default those of DINOv2 S, B or L by embedding width."""
-
-    channels: Width | None = None
-    """Width d of decoder and prompter; by default 64, 128 or 256 by embedding width."""
-
-    upsample: Literal["transposed", "bilinear"] = "transposed"
-    """How the semantic decoder upsamples."""
+    @model_validator(mode="after")
+    def _has_a_term(self) -> "DepthLoss":
+        if not any(dict(self).values()):
+            raise ValueError("all terms are 0, expected one; depth_weight: 0 switches them off")
+        return self
 
 
 class Params(StageParams):
     """How a network is trained; `experiments` override these fields one by one."""
 
-    network: DepthSeg = DepthSeg()
+    network: Network = DepthSeg()
     """The network that is trained."""
 
     teacher: str | None = None
     """Whose pseudo-depth is label or feed: a fetched model, an adapted teacher, or `elevation`."""
 
+    depth_control: Literal["none", "constant", "shuffled"] = "none"
+    """What becomes of the teacher's depth before it is label or feed: nothing; the same everywhere;
+    or that of another place, which a label alone can be."""
+
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 40_000
     """Optimiser steps."""
 
     batch: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Crops per step."""
+    """Crops per step, over all devices."""
+
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Parts in which a step's crops are computed, one after another, to fit in memory. Losses are
+    means over a part, and parts count alike, however much of them is labelled."""
+
+    devices: Annotated[int, Field(ge=1, le=64)] = 1
+    """GPUs of one machine that share a step's crops."""
 
     crop: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 512
     """Height and width of a crop in pixels."""
+
+    positions: Literal["anywhere", "grid"] = "anywhere"
+    """Where crops lie: anywhere, or on a grid of windows that overlap by a quarter."""
+
+    rare_classes: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Draw a class first, the rarer the likelier, then a crop that shows it: the temperature of
+    that draw; 0.1 is usual, less is sharper. By default crops are drawn by area."""
 
     scale: tuple[Annotated[float, Field(gt=0, le=8)], Annotated[float, Field(gt=0, le=8)]] = (
         0.5,
@@ -118,11 +95,33 @@ class Params(StageParams):
     clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Largest norm of the gradient."""
 
-    depth_weight: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    """Weight λ of the SSIM depth loss; 0 is a control."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of a moving average of the weights, which is then the result; 0: none."""
+
+    patience: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Rows of history.csv without a lower loss on the validation scenes after which training ends;
+    the weights of the best row are then the result. By default the last ones are."""
+
+    depth_weight: Weight = 1.0
+    """Weight λ of the depth loss; 0 is a control."""
+
+    depth_loss: DepthLoss = DepthLoss()
+    """What the depth loss is made of."""
 
     class_weights: Literal["none", "sqrt"] = "none"
     """Weights of the classes in the cross-entropy; sqrt is one over the root of their frequency."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a label that is spread over all classes."""
+
+    focal: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Exponent γ of the focal loss; 0 is cross-entropy."""
+
+    dice: Weight = 0.0
+    """Weight of a Dice loss beside it."""
+
+    feature_cache: bool = False
+    """Run the frozen encoder once for each crop that is drawn, and keep what it says on disk."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto is bf16 where the hardware multiplies it."""
@@ -133,8 +132,45 @@ class Params(StageParams):
     report_every: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     """Steps between two rows of history.csv."""
 
+    panels: Annotated[int, Field(ge=0, le=1000)] = 4
+    """Pictures of the network at work, evenly spread over the training."""
+
     @model_validator(mode="after")
-    def _zoom_in_order(self) -> "Params":
+    def _is_consistent(self) -> "Params":
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale is {self.scale}, expected the smaller zoom first")
+        parts = self.accumulate * self.devices
+        if self.batch % parts:
+            raise ValueError(
+                f"batch is {self.batch}, expected a multiple of accumulate x devices, {parts}"
+            )
+        if self.batch == parts and getattr(self.network, "architecture", "") == "deeplabv3plus":
+            raise ValueError(
+                "network.architecture is deeplabv3plus and a part of a batch is 1 crop, expected 2:"
+                " it normalises over one value for each crop"
+            )
+        if self.depth_control == "shuffled" and self.network.depth != "predicted":
+            raise ValueError(
+                f"depth_control is shuffled and network.depth {self.network.depth}, expected"
+                " predicted: a map is not made with another's depth"
+            )
+        if self.positions == "grid" and self.rare_classes is not None:
+            raise ValueError("rare_classes is stated, expected positions: anywhere")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_cached(self) -> "Params":
+        if not self.feature_cache:
+            return self
+        network = self.network
+        if not isinstance(network, DepthSeg) or not network.encoder.frozen:
+            raise ValueError("feature_cache is true, expected a depthseg with a frozen encoder")
+        if network.encoder.bands == "all":
+            raise ValueError("feature_cache is true, expected network.encoder.bands: rgb")
+        wanted = {"positions": "grid", "scale": (1.0, 1.0), "photometric": 0.0}
+        for key, value in wanted.items():
+            if getattr(self, key) != value:
+                raise ValueError(
+                    f"{key} is {getattr(self, key)}, expected {value} with feature_cache"
+                )
         return self
