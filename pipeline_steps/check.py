@@ -12,6 +12,7 @@ from pipeline_steps.inspection.findings import LEVELS, Findings, shown
 from pipeline_steps.inspection.parts import look_for_leaks
 from pipeline_steps.inspection.scene import Look
 from pipeline_steps.inspection.weights import look_at_models
+from pipeline_steps.rasters.windows import CROPS_OVERLAP, starts
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassCode
 from pipeline_steps.study.manifest import write_text
@@ -19,7 +20,7 @@ from pipeline_steps.study.params.check import Params
 from pipeline_steps.study.params.fetch import Params as Models
 from pipeline_steps.study.params.split import Params as Split
 from pipeline_steps.study.params.tile import Params as Tile
-from pipeline_steps.study.plan import Plan, disk_gb, features_gb, memory_gb
+from pipeline_steps.study.plan import GB, Cached, Plan, disk_gb, memory_gb
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.scenes import read_scenes
 
@@ -135,20 +136,28 @@ def _class_shares(
 def _cost(looks: list[Look], tile: Tile, plan: Plan) -> dict[str, Any]:
     """Return the jobs of a run from nothing, its disk at most, and the memory of its largest."""
     images = [(look.scene, image) for look in looks for image in look.images.values()]
-    tiled = pixels = largest = learned = 0
+    tiled = pixels = largest = 0
     for scene, image in images:
         area = image.grid.height * image.grid.width
         depth = len(tile.bands) * np.dtype(image.dtype).itemsize + 1
         tiled += area * (depth + bool(scene.labels) + 4 * bool(scene.elevation))
         pixels, largest = pixels + area, max(largest, area)
-        learned += area * (scene.split in LEARNED)
-    features = features_gb(plan, learned)
+    sizes = [(i.grid.height, i.grid.width) for scene, i in images if scene.split in LEARNED]
+    features = max((_features_gb(one, sizes) for one in plan.cached), default=0.0)
     return {
         "jobs": plan.jobs,
         "disk_gb": round(disk_gb(plan, tiled, pixels, largest) + features, 3),
         **({"features_gb": round(features, 3)} if features else {}),
         "memory_gb": round(memory_gb(plan, (i.grid.width for _, i in images)), 2),
     }
+
+
+def _features_gb(cached: Cached, sizes: list[tuple[int, int]]) -> float:
+    """Return about how much disk features take while a training learns rasters of these sizes."""
+    counts = (
+        [len(starts(length, cached.crop, CROPS_OVERLAP)) for length in size] for size in sizes
+    )
+    return min(cached.bytes * sum(rows * columns for rows, columns in counts), cached.most) / GB
 
 
 def _page(tables: dict[str, list[dict[str, Any]]], levels: dict[str, list[str]]) -> str:

@@ -13,6 +13,9 @@ import numpy as np
 
 T = TypeVar("T")
 
+CROPS_OVERLAP = 0.25
+"""Share by which crops overlap that a training takes from a grid."""
+
 
 class Window(NamedTuple):
     """A rectangle of pixels: rows ``y`` to ``y + height``, columns ``x`` to ``x + width``."""

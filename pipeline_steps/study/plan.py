@@ -20,6 +20,19 @@ LIBRARIES_GB = 1.5
 """Memory of Python with torch and its networks, before any pixel."""
 
 
+class Cached(StageParams):
+    """What the features of one training's encoder take on disk, while it trains."""
+
+    crop: Count
+    """Height and width of its crops, which overlap by a quarter."""
+
+    bytes: Count
+    """For each crop of the grid, in all turns."""
+
+    most: Count
+    """In all at most: no crop is kept twice."""
+
+
 class Plan(StageParams):
     """What `check` needs to know of a study beside its rasters."""
 
@@ -47,11 +60,8 @@ class Plan(StageParams):
     field_bytes: Annotated[float, Field(ge=0)] = 0.0
     """Disk for each pixel of a raster while its pseudo-depth is made."""
 
-    cache_bytes: Annotated[float, Field(ge=0)] = 0.0
-    """Disk for each pixel of the training scenes while features of an encoder are kept."""
-
-    cache_most: Annotated[float, Field(ge=0)] = 0.0
-    """Disk that these take at most, however large the scenes: no crop is kept twice."""
+    cached: tuple[Cached, ...] = ()
+    """Trainings that keep features of their encoder, those that differ."""
 
     taught: tuple[str, ...] = ()
     """Scenes that an adapted teacher learns from."""
@@ -72,7 +82,7 @@ def plan_of(study: Loaded) -> Plan:
     # the rule `all` counts too
     jobs = once + len(runs) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
     jobs += 2 if any(tested) else 0
-    cached = [_cached(training) for training in study.trainings.values()]
+    cached = [_cached(training) for training in study.trainings.values() if training.feature_cache]
     return Plan(
         jobs=jobs,
         fields=len(teachers),
@@ -82,26 +92,21 @@ def plan_of(study: Loaded) -> Plan:
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
         field_window=max(map(_window, networks), default=0),
         field_bytes=max((2 / (1 - one.depth.overlap) ** 2 for one in networks), default=0.0),
-        cache_bytes=max(bytes_ for bytes_, _ in cached),
-        cache_most=max(most for _, most in cached),
+        cached=tuple(dict.fromkeys(cached)),
         taught=tuple(dict.fromkeys(s for name in study.teachers for s in study.taught(name))),
     )
 
 
-def _cached(training: Train) -> tuple[float, float]:
-    """Return the bytes of features for each pixel that is learned from, and in all at most.
-
-    Crops overlap by a quarter; four taps in two bytes for each of their tokens and channels.
-    """
+def _cached(training: Train) -> Cached:
+    """Return what features take: four taps in two bytes for each of their tokens and channels."""
     encoder = training.network.encoder
-    if not training.feature_cache:
-        return 0.0, 0.0
     stated = (encoder.arguments or {}).get("embed_dim")
     named = (width for word, width in WIDTHS.items() if word in encoder.name)
     tokens = (training.crop // encoder.token_stride) ** 2
     one = 4 * 2 * tokens * (stated or next(named, max(WIDTHS.values())))
     turns = 8 if training.turns else 1
-    return turns * one / (0.75 * training.crop) ** 2, one * training.steps * training.batch
+    most = one * training.steps * training.batch
+    return Cached(crop=training.crop, bytes=turns * one, most=most)
 
 
 def _window(teacher: Teacher) -> int:
@@ -123,14 +128,6 @@ def _seen(study: Loaded) -> set[tuple[str, str]]:
             parts = ("train", "val", "test", *(("predict",) if training.network.is_fed else ()))
             pairs |= {(training.teacher, scene) for scene in study.split(*parts)}
     return pairs
-
-
-def features_gb(plan: Plan, learned: int) -> float:
-    """Return about how much disk features of an encoder take while one training learns.
-
-    ``learned`` are the pixels of the training scenes.
-    """
-    return min(plan.cache_bytes * learned, plan.cache_most) / GB
 
 
 def disk_gb(plan: Plan, bytes_tiled: int, pixels: int, largest: int) -> float:

@@ -7,12 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from pipeline_steps.rasters.store import read
-from pipeline_steps.rasters.windows import Window, grid
+from pipeline_steps.rasters.windows import CROPS_OVERLAP, Window, grid
 from pipeline_steps.training.augment import TURNS, Augmentation
 from pipeline_steps.training.layers import Layers, taught
-
-OVERLAP = 0.25
-"""Share by which windows of a grid overlap."""
 
 TRIES = 10
 """Places from which the first that teaches something is taken."""
@@ -152,7 +149,7 @@ class OnGrid(Positions):
         """Yield raster, row and column of windows, and 1 if they teach something, int32 [n, 4]."""
         raster = self.rasters[index]
         size, key = self.size(raster.factor), "target" if raster.labels is None else "labels"
-        for row in grid(*raster.size, size, OVERLAP):
+        for row in grid(*raster.size, size, CROPS_OVERLAP):
             # in memory is one row of windows at a time
             strip = read(getattr(raster, key), Window(row[0].y, 0, size, raster.size[1]))
             columns = taught({key: strip}, ignore).any(axis=0)

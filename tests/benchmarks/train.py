@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 import torch
 
 from pipeline_steps.models.depthseg import build
@@ -86,6 +87,10 @@ class _Study:
         write_raster(self.files["labels"], (image[:1] // 37).astype(np.uint8), grid)
         write_raster(self.files["elevation"], image[:1].astype(np.float32) / 255, grid)
         names = {name: file.name for name, file in self.files.items()}
+        # as imagery is delivered: GDAL's own choice of blocks and compression
+        self.delivered = {name: folder / f"{name}_cog.tif" for name in self.files}
+        for name, file in self.files.items():
+            rasterio.shutil.copy(file, self.delivered[name], driver="COG")
         codes = [ClassCode(name=str(value), value=value) for value in range(CLASSES)]
         self.manifest = tile_scene(folder, classes=codes, **names)
         self.folder = folder
@@ -229,7 +234,7 @@ def _measure(name: str, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _loader(count: int = 60, rounds: int = 5) -> dict[str, Any]:
-    """Return crops a second from our stores, and of the same windows from GeoTIFFs with rasterio.
+    """Return crops a second from our stores, and of the same windows from GeoTIFFs by rasterio.
 
     Once neither side keeps what it has unpacked, and once both do: the training its rasters in
     memory, GDAL its blocks.
@@ -246,9 +251,9 @@ def _loader(count: int = 60, rounds: int = 5) -> dict[str, Any]:
                 with (
                     # megabytes; by default a twentieth of the memory
                     rasterio.Env(**({} if hold else {"GDAL_CACHEMAX": 1})),
-                    raster.opened(study.files["image"]) as image,
-                    raster.opened(study.files["labels"]) as labels,
-                    raster.opened(study.files["elevation"]) as elevation,
+                    raster.opened(study.delivered["image"]) as image,
+                    raster.opened(study.delivered["labels"]) as labels,
+                    raster.opened(study.delivered["elevation"]) as elevation,
                 ):
 
                     def read(number: int) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_steps.check import Models, Params, Plan, Split, Tile, run
+from pipeline_steps.check import Cached, Models, Params, Plan, Split, Tile, run
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.params.fetch import Model
@@ -138,6 +138,23 @@ def test_disk_counts_what_a_teacher_said_of_the_largest_raster(tmp_path):
     more, less = (check(tmp_path, plan=one)["cost"][0]["disk_gb"] for one in (plan, PLAN))
 
     assert more - less == pytest.approx(64 * 64 * 1e6 / 1e9, abs=1e-3)
+
+
+@pytest.mark.parametrize(("crop", "windows"), [(64, 1), (32, 9), (128, 1)])
+def test_disk_counts_the_features_of_every_crop_of_the_grid(tmp_path, crop, windows):
+    many = Cached(crop=crop, bytes=10**7, most=10**12)
+    few = many.model_copy(update={"most": 5 * 10**6})
+
+    cost, least = (
+        check(tmp_path, plan=PLAN.model_copy(update={"cached": (one,)}))["cost"][0]
+        for one in (many, few)
+    )
+
+    # a raster of 64 pixels that is learned from; a smaller crop is whole too
+    assert cost["features_gb"] == pytest.approx(windows * 1e7 / 1e9)
+    assert least["features_gb"] == pytest.approx(0.005)
+    assert cost["disk_gb"] - least["disk_gb"] == pytest.approx(windows * 0.01 - 0.005, abs=2e-3)
+    assert "features_gb" not in check(tmp_path, plan=PLAN)["cost"][0]
 
 
 def test_a_model_folder_without_weights_is_found(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipeline_steps.study.config import load
-from pipeline_steps.study.plan import LIBRARIES_GB, Plan, disk_gb, features_gb, memory_gb, plan_of
+from pipeline_steps.study.plan import LIBRARIES_GB, Cached, Plan, disk_gb, memory_gb, plan_of
 from tests.data.studies import ROOT, TINY_ROWS, row, snakemake, tiny_study, write_study
 
 PLAN = Plan(jobs=1, fields=2, trainings=3, classes=5, window=100, is_stretched=False)
@@ -100,15 +100,13 @@ def test_disk_holds_the_features_of_one_training(tmp_path, monkeypatch, turns, e
     train["network"]["encoder"] |= encoder
     made = plan_of(loaded(tmp_path, monkeypatch, train=train))
 
-    # windows of 64 pixels every 48, 16 tokens each, four taps in two bytes
-    crop, crops = 4 * 2 * 16 * channels, (48_000 / 48) ** 2 * (8 if turns else 1)
-    assert features_gb(made, 48_000**2) == 10 * 4 * crop / 1e9
-    few = made.model_copy(update={"cache_most": 1e20})
-    assert features_gb(few, 48_000**2) == pytest.approx(crops * crop / 1e9)
+    # 16 tokens a crop, four taps in two bytes
+    crop = 4 * 2 * 16 * channels
+    assert made.cached == (Cached(crop=64, bytes=crop * (8 if turns else 1), most=10 * 4 * crop),)
 
 
 def test_without_a_cache_there_are_no_features(tmp_path, monkeypatch):
-    assert features_gb(plan_of(loaded(tmp_path, monkeypatch)), 10**9) == 0
+    assert plan_of(loaded(tmp_path, monkeypatch)).cached == ()
 
 
 @pytest.mark.parametrize(
