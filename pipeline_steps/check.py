@@ -12,6 +12,7 @@ from pipeline_steps.inspection.findings import LEVELS, Findings, shown
 from pipeline_steps.inspection.parts import look_for_leaks
 from pipeline_steps.inspection.scene import Look
 from pipeline_steps.inspection.weights import look_at_models
+from pipeline_steps.models.sizes import sizes_of
 from pipeline_steps.rasters.windows import CROPS_OVERLAP, starts
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassCode
@@ -65,6 +66,7 @@ def run(
         "classes": shares,
         "leaks": leaks,
         "models": look_at_models(models, found),
+        "networks": _networks(plan, len(classes), tile, found),
         "cost": [cost],
     }
     levels = {level: [str(one) for one in found.of(level)] for level in LEVELS}
@@ -131,6 +133,22 @@ def _class_shares(
         | {s: round(100 * float(counts[s][n] / counts[s].sum()), 2) for s in splits}
         for n, one in enumerate(classes)
     ]
+
+
+def _networks(plan: Plan, classes: int, tile: Tile, found: Findings) -> list[dict[str, Any]]:
+    """Return how large every network is, in millions of parameters, and find what makes none."""
+    rows = []
+    for one in plan.networks:
+        settings = one.network.model_dump(mode="json")
+        try:
+            sizes = sizes_of(settings, classes, len(tile.bands), tile.rgb_positions)
+        except ValueError as error:
+            found.add("error", f"train.network of {one.training}", str(error))
+            continue
+        keys = ("parameters_m", "trained_m")
+        millions = (round(size / 1e6, 2) for size in sizes)
+        rows.append({"network": one.training} | dict(zip(keys, millions, strict=True)))
+    return rows
 
 
 def _cost(looks: list[Look], tile: Tile, plan: Plan) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What a study will cost: jobs, disk and memory, before it runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import Field
 
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.network import Network
 from pipeline_steps.study.params.train import Params as Train
 from pipeline_steps.study.teachers import Teacher
 
@@ -31,6 +32,16 @@ class Cached(StageParams):
 
     most: Count
     """In all at most: no crop is kept twice."""
+
+
+class Planned(StageParams):
+    """A network of the study."""
+
+    training: str
+    """The first training that has it."""
+
+    network: Network
+    """Its settings."""
 
 
 class Plan(StageParams):
@@ -63,6 +74,9 @@ class Plan(StageParams):
     cached: tuple[Cached, ...] = ()
     """Trainings that keep features of their encoder, those that differ."""
 
+    networks: tuple[Planned, ...] = ()
+    """Networks of the study, those that differ, but for those whose encoder is a teacher's."""
+
     taught: tuple[str, ...] = ()
     """Scenes that an adapted teacher learns from."""
 
@@ -93,8 +107,19 @@ def plan_of(study: Loaded) -> Plan:
         field_window=max(map(_window, networks), default=0),
         field_bytes=max((2 / (1 - one.depth.overlap) ** 2 for one in networks), default=0.0),
         cached=tuple(dict.fromkeys(cached)),
+        networks=tuple(_networks(study)),
         taught=tuple(dict.fromkeys(s for name in study.teachers for s in study.taught(name))),
     )
+
+
+def _networks(study: Loaded) -> Iterator[Planned]:
+    """Yield every network once; a teacher's encoder is known only when the teacher is there."""
+    seen = []
+    for name, training in study.trainings.items():
+        network = training.network
+        if not network.has_teachers_encoder and network not in seen:
+            seen.append(network)
+            yield Planned(training=name, network=network)
 
 
 def _cached(training: Train) -> Cached:

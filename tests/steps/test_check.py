@@ -182,3 +182,42 @@ def test_all_errors_are_in_the_log_the_record_and_the_text_before_the_first_is_r
         assert sum(words in one for one in errors) == 1
         assert words in caplog.text and words in text
     assert "\nerrors: 3, " in text
+
+
+def planned(**networks):
+    """Return a plan of networks by the training that has them."""
+    plan = {"networks": [{"training": t, "network": n} for t, n in networks.items()]}
+    return Plan.model_validate_json(json.dumps(PLAN.model_dump() | plan))
+
+
+TINY_VIT = {
+    "name": "vit_small_patch14_dinov2",
+    "arguments": {"embed_dim": 32, "depth": 4, "num_heads": 2},
+}
+
+
+def test_networks_are_counted_before_any_is_trained(tmp_path):
+    found = check(
+        tmp_path,
+        plan=planned(plain={"encoder": TINY_VIT}, unet={"model": "baseline"}),
+    )
+
+    plain, unet = found["networks"]
+    assert (plain["network"], unet["network"]) == ("plain", "unet")
+    assert 0 < plain["trained_m"] < plain["parameters_m"]
+    assert unet["trained_m"] == unet["parameters_m"] == pytest.approx(24.44, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "network, what",
+    [
+        ({"encoder": TINY_VIT | {"name": "vit_smal"}}, "vit_smal"),
+        ({"encoder": TINY_VIT | {"taps": [0, 1, 2, 4]}}, r"taps are \[0, 1, 2, 4\]"),
+        ({"encoder": TINY_VIT | {"arguments": {"width": 3}}}, "does not make a network"),
+        ({"model": "baseline", "encoder": {"name": "resnet35"}}, "resnet35"),
+    ],
+    ids=["name", "taps", "argument", "baseline"],
+)
+def test_what_makes_no_network_is_an_error_before_any_hour_is_spent(tmp_path, network, what):
+    with pytest.raises(ValueError, match=rf"^train\.network of plain: .*{what}"):
+        check(tmp_path, plan=planned(plain=network))

@@ -154,6 +154,16 @@ def test_the_plan_knows_which_scenes_any_teacher_learns_from(tmp_path, monkeypat
     assert made.taught == ("east", "hill")
 
 
+def test_the_plan_has_every_network_once_but_for_those_with_a_teacher_s_encoder(
+    tmp_path, monkeypatch
+):
+    again = {"train": {"steps": 7}}
+    experiments = {"plain": PLAIN, "longer": PLAIN | {"train": PLAIN["train"] | again["train"]}}
+    made = plan_of(loaded(tmp_path, monkeypatch, experiments=experiments | lent()["experiments"]))
+
+    assert [one.training for one in made.networks] == ["plain", "other"]
+
+
 def test_memory_grows_with_classes_and_width_but_not_with_height():
     narrow, wide = memory_gb(PLAN, [1_000]), memory_gb(PLAN, [10_000, 1_000])
 
