@@ -128,8 +128,8 @@ class _Maker:
             before, after = field.align() if self.aligns else (field.disagreement(),) * 2
             facts = {"windows": len(field.windows), "window_px": size}
             facts |= {"disagreement_before": before, "disagreement": after}
-            hard = Seam(*field.lines("none"))
-            for top, band in known(field.rows("none"), valid):
+            hard = Seam(*field.lines("nearest"))
+            for top, band in known(field.rows("nearest"), valid):
                 hard.look(top, band)
             facts["seam_unblended"] = hard.value()
             seams = field.lines(params.blend)

@@ -1,6 +1,7 @@
 """Predict a scene by blended windows, in bands, and write its maps as Cloud Optimized GeoTIFFs."""
 
 import logging
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from torch import nn
 
 from pipeline_steps.models.device import autocast, pick_device
 from pipeline_steps.models.layers import NO_DEPTH
+from pipeline_steps.rasters.blending import blend
 from pipeline_steps.rasters.store import Scene, open_array, read
-from pipeline_steps.rasters.windows import Window, blend, padded, starts
+from pipeline_steps.rasters.windows import Window, grid, padded, starts
 from pipeline_steps.rasters.writing import MapWriter
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE, ClassLook
@@ -106,25 +108,26 @@ def _predict(
 ) -> None:
     bands = network.facts["network"]["encoder"]["bands"]
     image = scene.picture(index, network.facts["stretch"], bands)
-    valid, grid = scene.array("valid", index), scene.grid(index)
-    blended = blend(
-        grid.height,
-        grid.width,
-        len(looks),
-        params.window,
-        params.overlap,
-        params.batch,
-        lambda windows: network(image, fed, windows),
-        lambda window: bool(read(valid, window).any()),
-    )
-    count = len(starts(grid.height, params.window, params.overlap))
+    valid, ground = scene.array("valid", index), scene.grid(index)
+    place = (ground.height, ground.width)
+    size, wanted = params.window, []
+    for row in grid(*place, size, params.overlap):
+        wanted += [window for window in row if read(valid, window).any()]
+
+    def answers() -> Iterator[np.ndarray]:
+        for first in range(0, len(wanted), params.batch):
+            yield from network(image, fed, wanted[first : first + params.batch])
+
+    said, worth = answers(), set(wanted).__contains__
+    blended = blend(*place, len(looks), size, params.overlap, lambda _: next(said), worth)
+    count = len(starts(ground.height, params.window, params.overlap))
     with (
-        MapWriter(files[0], grid, "uint8", IGNORE) as classes,
-        MapWriter(files[1], grid, "uint8", UNSURE) as confidence,
+        MapWriter(files[0], ground, "uint8", IGNORE) as classes,
+        MapWriter(files[1], ground, "uint8", UNSURE) as confidence,
     ):
         classes.describe([look.name for look in looks], [look.rgb for look in looks])
         for top, rows in track(blended, count, scene.rasters[index], "bands"):
-            window = Window(top, 0, rows.shape[1], grid.width)
+            window = Window(top, 0, rows.shape[1], ground.width)
             is_valid = read(valid, window) > 0
             likeliest = rows.argmax(0).astype(np.uint8)
             sure = np.rint(rows.max(0) * 100).astype(np.uint8)

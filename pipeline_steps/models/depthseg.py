@@ -71,6 +71,7 @@ class DepthSeg(nn.Module):
         skips: str = "residual",
         detach_depth: bool = False,
         norm: str = "batch",
+        depth_norm: str = "none",
         widths: Sequence[int] | None = None,
         channels: int | None = None,
         decoder: str = "pyramid",
@@ -92,7 +93,8 @@ class DepthSeg(nn.Module):
             for inner, level in zip(widths, STRIDES, strict=True)
         )
         if prompter and depth != "fed":
-            self.depth_decoder = DepthDecoder(width, widths, channels, stride)
+            own = None if depth_norm == "none" else depth_norm
+            self.depth_decoder = DepthDecoder(width, widths, channels, stride, own)
         prompts = (0, 0, 0, 0)
         if prompter:
             inputs = {"both": channels + 1, "depth": 1, "features": channels}[self.prompt_from]

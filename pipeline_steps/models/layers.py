@@ -34,6 +34,18 @@ def normalisation(kind: Norm, channels: int) -> nn.Module:
     return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
 
 
+def conv_norm(
+    inputs: int, outputs: int, size: int, norm: Norm | None, stride: int = 1
+) -> nn.Module:
+    """Return a convolution and, if there is a ``norm``, that in the place of the bias."""
+    if norm is None:
+        return nn.Conv2d(inputs, outputs, size, stride, size // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
+        normalisation(norm, outputs),
+    )
+
+
 def conv_norm_relu(inputs: int, outputs: int, size: int, norm: Norm, stride: int = 1) -> nn.Module:
     """Return convolution, normalisation and ReLU; no bias, which the normalisation would undo."""
     return nn.Sequential(

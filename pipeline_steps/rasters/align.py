@@ -21,7 +21,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
-from pipeline_steps.rasters.windows import Window, hann
+from pipeline_steps.rasters.blending import hann
+from pipeline_steps.rasters.windows import Window
 
 PULL = 1e-9
 """How strongly a window is drawn to scale 1 and shift 0, against one sound overlap."""

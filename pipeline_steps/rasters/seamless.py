@@ -4,7 +4,6 @@ Windows go to a ledger as the network says them; then their scales and shifts ar
 blend is made of what the ledger holds, row by row, as often as it is asked for.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -13,19 +12,10 @@ from typing import Any
 import numpy as np
 
 from pipeline_steps.rasters.align import Overlaps, align, moved, overlaps, statistics
+from pipeline_steps.rasters.blending import Weighting, blend, lines
 from pipeline_steps.rasters.ledger import Ledger
 from pipeline_steps.rasters.store import read
-from pipeline_steps.rasters.windows import (
-    Weighting,
-    Window,
-    ahead,
-    blend,
-    blocks,
-    grid,
-    lines,
-    padded,
-    starts,
-)
+from pipeline_steps.rasters.windows import Window, ahead, blocks, grid, heard, padded, starts
 
 Running = Callable[[np.ndarray], Callable[[], np.ndarray]]
 """Starts on float32 images [n, 3, s, s] in [0, 1], returns what waits for float32 [n, s, s]."""
@@ -74,29 +64,19 @@ class Field:
         count = len(self.windows)
         done = count if len(self.ledger) >= count else len(self.ledger) // batch * batch
         self.ledger.keep(done)
-        started: deque[Callable[[], np.ndarray]] = deque()
-        pending: list[Future[None]] = []
         steps = -(-(count - done) // batch) + self.is_anchored
         with (
             ThreadPoolExecutor(max_workers=1) as writer,
             closing(ahead(self._pixels(done, batch))) as pixels,
         ):
-
-            def finish() -> None:
-                said = started.popleft()()
+            pending: Future[None] | None = None
+            for said in heard(shown(pixels, steps), running):
                 # after a batch that failed the next would be written in its place
                 if pending:
-                    pending.pop().result()
-                pending.append(writer.submit(self.ledger.append, said))
-
-            for some in shown(pixels, steps):
-                started.append(running(some))
-                if len(started) > 1:
-                    finish()
-            while started:
-                finish()
-            for last in pending:
-                last.result()
+                    pending.result()
+                pending = writer.submit(self.ledger.append, said)
+            if pending:
+                pending.result()
 
     def align(self) -> tuple[float, float]:
         """Fit scale and shift of every window; return the disagreement before and after."""
@@ -120,23 +100,13 @@ class Field:
     def rows(self, weighting: Weighting) -> Iterator[np.ndarray]:
         """Yield float32 [rows, W] from top to bottom; 0 where no window has data."""
 
-        def fitted(some: list[Window]) -> np.ndarray:
-            numbers = [self._number[window] for window in some]
-            return np.stack([self.ledger.fitted(n, *self.fit[n])[None] for n in numbers])
+        def fitted(window: Window) -> np.ndarray:
+            number = self._number[window]
+            return self.ledger.fitted(number, *self.fit[number])[None]
 
-        bands = blend(
-            self.height,
-            self.width,
-            1,
-            self.size,
-            self.overlap,
-            1,
-            fitted,
-            self._number.__contains__,
-            weighting,
-        )
-        for _, rows in bands:
-            yield rows[0]
+        shape, known = (self.height, self.width), self._number.__contains__
+        for _, rows in blend(*shape, 1, self.size, self.overlap, fitted, known, weighting):
+            yield rows[0].copy()
 
     def _pixels(self, first: int, batch: int) -> Iterator[np.ndarray]:
         """Yield what the network is to see from window ``first`` on, and last the whole scene."""

@@ -1,17 +1,13 @@
-"""Windows over rasters, and the blend of what a network says in them.
-
-The bands below keep ``channels × window × width`` numbers whatever the raster's height.
-"""
+"""Windows over rasters."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-T = TypeVar("T")
+T, R = TypeVar("T"), TypeVar("R")
 
 CROPS_OVERLAP = 0.25
 """Share by which crops overlap that a training takes from a grid."""
@@ -29,13 +25,6 @@ class Window(NamedTuple):
     def slices(self) -> tuple[slice, slice]:
         """Return the window as an index into the last two axes of an array."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
-
-
-Network = Callable[[list[Window]], np.ndarray]
-"""Takes n windows of one size, gives float32 [n, channels, size, size]."""
-
-Weighting = Literal["hann", "none"]
-"""How windows share a pixel: smoothly, or not at all, each pixel from the window nearest to it."""
 
 
 def starts(length: int, size: int, overlap: float) -> list[int]:
@@ -65,24 +54,6 @@ def blocks(height: int, width: int, size: int) -> Iterator[Window]:
             yield Window(y, x, min(size, height - y), min(size, width - x))
 
 
-def hann(size: int) -> np.ndarray:
-    """Return a Hann window, float32 [size, size], positive at its very edge too."""
-    line = np.hanning(size + 2)[1:-1].astype(np.float32)
-    return np.outer(line, line)
-
-
-def cuts(begins: Sequence[int], size: int) -> list[int]:
-    """Return where the nearest of the windows that begin at ``begins`` changes: mid-overlap."""
-    return [(a + size + b) // 2 for a, b in pairwise(begins)]
-
-
-def lines(begins: Sequence[int], size: int, weighting: Weighting) -> list[int]:
-    """Return where a seam could be seen: at the edges of windows, or where they are cut."""
-    if weighting == "none":
-        return cuts(begins, size)
-    return sorted({edge for begin in begins for edge in (begin, begin + size)})
-
-
 def padded(array: np.ndarray, size: int) -> np.ndarray:
     """Reflect the last two axes of ``array`` on their far side until both are ``size`` at least."""
     missing = [max(0, size - length) for length in array.shape[-2:]]
@@ -102,59 +73,16 @@ def ahead(items: Iterable[T], count: int = 2) -> Iterator[T]:
             yield item
 
 
-def blend(
-    height: int,
-    width: int,
-    channels: int,
-    size: int,
-    overlap: float,
-    batch: int,
-    network: Network,
-    worth: Callable[[Window], bool] = lambda _: True,
-    weighting: Weighting = "hann",
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Slide a window over a raster and yield finished rows, top to bottom.
+def heard(inputs: Iterable[T], start: Callable[[T], Callable[[], R]]) -> Iterator[R]:
+    """Yield what a network says of each of ``inputs``, in order.
 
-    Yields (first row, float32 [channels, rows, width]): the mean of all windows at a pixel,
-    weighted by a Hann window, or for ``weighting`` none what the nearest window says. Windows for
-    which ``worth`` is false are not computed; pixels in no computed window are 0. A raster smaller
-    than the window is the network's to pad (``padded``); what it says outside is cropped here.
+    ``start`` returns what waits for the answer. The next is started before one is waited for, so
+    that a GPU is at work while its last answer is looked at.
     """
-    rows = grid(height, width, size, overlap)
-    weigh = _weights(height, width, size, overlap, weighting)
-    total = np.zeros((channels, size, max(width, size)), np.float32)
-    weight = np.zeros(total.shape[1:], np.float32)
-    for number, row in enumerate(rows):
-        wanted = [window for window in row if worth(window)]
-        for first in range(0, len(wanted), batch):
-            windows = wanted[first : first + batch]
-            for window, values in zip(windows, network(windows), strict=True):
-                columns, weights = slice(window.x, window.x + size), weigh(window)
-                total[:, :, columns] += values * weights
-                weight[:, columns] += weights
-        top = row[0].y
-        done = (rows[number + 1][0].y if number + 1 < len(rows) else height) - top
-        seen = np.maximum(weight[:done, :width], np.finfo(np.float32).tiny)
-        yield top, total[:, :done, :width] / seen
-        for band in (total, weight):
-            band[..., : size - done, :] = band[..., done:, :].copy()
-            band[..., size - done :, :] = 0
-
-
-def _weights(
-    height: int, width: int, size: int, overlap: float, weighting: Weighting
-) -> Callable[[Window], np.ndarray]:
-    if weighting == "hann":
-        smooth = hann(size)
-        return lambda _: smooth
-    rows, columns = (_cores(starts(length, size, overlap), size) for length in (height, width))
-    return lambda window: np.outer(rows[window.y], columns[window.x])
-
-
-def _cores(begins: list[int], size: int) -> dict[int, np.ndarray]:
-    """Return for each window 1 where it is the nearest and 0 elsewhere, float32 [size]."""
-    places, between = np.arange(size), [0, *cuts(begins, size), begins[-1] + size]
-    return {
-        begin: ((places + begin >= low) & (places + begin < high)).astype(np.float32)
-        for begin, (low, high) in zip(begins, pairwise(between), strict=True)
-    }
+    started: deque[Callable[[], R]] = deque()
+    for one in inputs:
+        started.append(start(one))
+        if len(started) > 1:
+            yield started.popleft()()
+    while started:
+        yield started.popleft()()

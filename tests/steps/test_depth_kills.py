@@ -107,7 +107,7 @@ def test_what_a_killed_run_has_said_is_not_asked_for_again(tmp_path, inputs, mon
     assert digest_of(folder / "depth.zarr") == first
 
 
-@pytest.mark.parametrize("change", [{"batch": 3}, {"overlap": 0.5}, {"blend": "none"}])
+@pytest.mark.parametrize("change", [{"batch": 3}, {"overlap": 0.5}, {"blend": "nearest"}])
 def test_what_was_begun_otherwise_is_begun_anew(tmp_path, inputs, monkeypatch, change):
     teacher, scene, stretch = inputs
     begun, fresh = (tmp_path / name / "town" / "a" for name in ("begun", "fresh"))

@@ -16,7 +16,8 @@ from pipeline_steps.rasters.align import (
     overlaps,
     statistics,
 )
-from pipeline_steps.rasters.windows import Window, grid, hann
+from pipeline_steps.rasters.blending import hann
+from pipeline_steps.rasters.windows import Window, grid
 
 SIZE = 64
 CELL = 8

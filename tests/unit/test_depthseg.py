@@ -197,6 +197,33 @@ def test_group_norm_leaves_no_batch_norm():
     assert len(kinds(net, nn.GroupNorm)) == len(kinds(network(), nn.BatchNorm2d))
 
 
+def test_the_depth_decoder_has_a_norm_of_its_own():
+    plain = network()
+    normed = network(depth_norm="group")
+
+    assert not kinds(plain.depth_decoder, (nn.BatchNorm2d, nn.GroupNorm))
+    # two units of two convolutions in each of four fusions, and the head's
+    assert len(kinds(normed.depth_decoder, nn.GroupNorm)) == 4 * 2 * 2 + 1
+    assert normed(image()).depth.shape == plain(image()).depth.shape
+
+
+def test_with_a_norm_large_steps_do_not_saturate_the_depth_decoder():
+    learned = {}
+    taps = [8 * torch.randn(4, 16, 8, 8, generator=torch.manual_seed(1)) for _ in range(4)]
+    truth = (taps[3][:, :1].repeat_interleave(8, 2).repeat_interleave(8, 3) > 8).float()
+    for norm in (None, "batch"):
+        torch.manual_seed(0)
+        head = DepthDecoder(16, (8, 8, 8, 8), 8, token_stride=8, norm=norm)
+        optimiser = torch.optim.AdamW(head.parameters(), 3e-2)
+        for _ in range(30):
+            optimiser.zero_grad()
+            (head(taps)[0] - truth).abs().mean().backward()
+            optimiser.step()
+        learned[norm] = head(taps)[0].std().item()
+
+    assert learned[None] < 0.01 < 0.1 < learned["batch"]
+
+
 def test_group_norm_says_of_an_image_the_same_in_any_batch():
     net = network(norm="group")
 
@@ -289,6 +316,7 @@ SIMPLE = [
     {"adapter": False, "prompter": False, "decoder": "linear"},
     *({"prompter": False, "upsample": up} for up in ("transposed", "bilinear")),
     *({"norm": norm, "upsample": "bilinear"} for norm in ("batch", "group", "sync")),
+    {"depth_norm": "batch"},
     *({"encoder": {"frozen": False, "fit": fit}} for fit in ("image", "tokens")),
     {"encoder": {"frozen": False, "norm": False}},
 ]

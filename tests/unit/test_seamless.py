@@ -11,9 +11,10 @@ from scipy.ndimage import gaussian_filter
 
 from pipeline_steps.metrics.depth import height_quality, seam
 from pipeline_steps.rasters import town
+from pipeline_steps.rasters.blending import lines
 from pipeline_steps.rasters.ledger import Ledger
 from pipeline_steps.rasters.seamless import Field
-from pipeline_steps.rasters.windows import lines, padded, starts
+from pipeline_steps.rasters.windows import padded, starts
 
 SIZE, OVERLAP, BATCH = 16, 0.25, 3
 
@@ -156,7 +157,7 @@ def test_windows_without_data_are_never_shown_and_their_ground_is_0(tmp_path):
     for window in found.windows:
         seen[window.slices] = True
     assert not seen.all() and seen[valid > 0].all()
-    for weighting in ("hann", "none"):
+    for weighting in ("hann", "nearest"):
         rows = rows_of(found, weighting)
         assert rows.shape == (90, 70)
         assert (rows[~seen] == 0).all() and (rows[valid > 0] > 0).all()
@@ -175,7 +176,7 @@ def test_a_scene_without_any_data_is_shown_to_nobody(tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 300), (300, 5), (7, 9), (16, 15)])
-@pytest.mark.parametrize("weighting", ["hann", "none"])
+@pytest.mark.parametrize("weighting", ["hann", "nearest"])
 def test_scenes_smaller_than_a_window_work(tmp_path, height, width, weighting):
     pixels = picture(height, width)
     found = field(tmp_path / "a", pixels)
@@ -198,7 +199,7 @@ def test_a_network_that_says_what_it_sees_gives_the_scene(height, width, overlap
         found.listen(lambda pixels: lambda: pixels.mean(axis=1), batch, quietly)
         found.align()
 
-        for weighting in ("hann", "none"):
+        for weighting in ("hann", "nearest"):
             told = rows_of(found, weighting)[valid > 0]
             np.testing.assert_allclose(told, pixels.mean(axis=0)[valid > 0], atol=1e-3)
 
@@ -546,7 +547,7 @@ def looked_at(folder, drawn, running, is_aligned):
         found.listen(running, 4, quietly)
         after = found.align()[1] if is_aligned else found.disagreement()
         results = {"disagreement": after}
-        for weighting in ("hann", "none"):
+        for weighting in ("hann", "nearest"):
             values = rows_of(found, weighting)
             edges = lines(starts(TOWN, WINDOW, 0.25), WINDOW, weighting)
             few = values.ravel()[::7], height.ravel()[::7]
@@ -576,11 +577,11 @@ def test_overlapping_windows_disagree_by_less_than_2_percent_of_what_they_did(lo
 
 def test_stitched_hard_the_aligned_windows_show_no_seam(looks):
     """A blend hides what does not fit; here each pixel is its nearest window's."""
-    assert looks["moody"]["none"]["seam"] > 3
-    assert looks["moody, aligned"]["none"]["seam"] <= 1.05
+    assert looks["moody"]["nearest"]["seam"] > 3
+    assert looks["moody, aligned"]["nearest"]["seam"] <= 1.05
 
 
-@pytest.mark.parametrize("weighting", ["hann", "none"])
+@pytest.mark.parametrize("weighting", ["hann", "nearest"])
 @pytest.mark.parametrize("other", ["steady", "steady, aligned"])
 def test_the_field_tells_height_as_well_as_if_there_had_been_no_moods(looks, other, weighting):
     found, steady = looks["moody, aligned"][weighting], looks[other][weighting]

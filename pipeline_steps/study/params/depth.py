@@ -42,9 +42,9 @@ class Params(StageParams):
     anchor: bool = True
     """Let one coarse look at the whole scene keep the alignment from drifting."""
 
-    blend: Literal["hann", "none"] = "hann"
-    """How overlapping windows share a pixel: `hann` fades from one to the next, `none` takes the
-    nearest, which shows how well they are aligned."""
+    blend: Literal["hann", "gaussian", "mean", "nearest"] = "hann"
+    """How overlapping windows share a pixel: `hann` and `gaussian` fade from one to the next, with
+    `mean` all count the same, and `nearest` takes one, which shows how well they are aligned."""
 
     ground: Literal["none", "plane", "morphological"] = "none"
     """What is taken off: a plane, or the ground as an opening finds it."""

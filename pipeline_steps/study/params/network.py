@@ -81,7 +81,12 @@ class DepthSeg(StageParams):
     """Stop the gradient of the segmentation loss before the depth decoder."""
 
     norm: Literal["batch", "group", "sync"] = "batch"
-    """Normalisation of all trainable parts; sync is batch norm over all devices of a training."""
+    """Normalisation of adapters, prompter and semantic decoder; sync is batch norm over all devices
+    of a training."""
+
+    depth_norm: Literal["none", "batch", "group", "sync"] = "none"
+    """Normalisation of the depth decoder. Depth Anything has none; with random weights and large
+    steps it learns only with one."""
 
     widths: Widths | None = None
     """Channels of the four adapters; by default those of DINOv2 S, B or L by embedding width."""
