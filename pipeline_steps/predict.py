@@ -1,140 +1,142 @@
-"""Predict a scene by blended windows, in bands, and write its maps as Cloud Optimized GeoTIFFs."""
+"""Predict a scene by blended windows, in bands, and write its maps."""
 
+import functools
 import logging
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import nn
-
-from pipeline_steps.models.device import autocast, pick_device
-from pipeline_steps.models.layers import NO_DEPTH
-from pipeline_steps.rasters.blending import blend
-from pipeline_steps.rasters.store import Scene, open_array, read
-from pipeline_steps.rasters.windows import Window, grid, padded, starts
-from pipeline_steps.rasters.writing import MapWriter
+from pipeline_steps.models.mapper import Mapper, load_mapped
+from pipeline_steps.models.runner import arithmetic
+from pipeline_steps.rasters.mapmaker import MapMaker, Windows
+from pipeline_steps.rasters.maps import SUFFIXES
+from pipeline_steps.rasters.store import Scene, open_array
+from pipeline_steps.rasters.walk import Sight
+from pipeline_steps.rasters.watch import watched
 from pipeline_steps.study import cli
-from pipeline_steps.study.classes import IGNORE, ClassLook
-from pipeline_steps.study.manifest import read_manifest
+from pipeline_steps.study.classes import ClassLook
+from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.manifest import digest_of, numbered, read_manifest
 from pipeline_steps.study.params.predict import Params
 from pipeline_steps.study.progress import track
-from pipeline_steps.study.publish import publishing
+from pipeline_steps.study.publish import begun, release
 
 log = logging.getLogger(__name__)
 
-UNSURE = 255
-"""Nodata of the confidence map, whose values are per cent."""
-
 
 def run(
-    model: Path,
+    models: list[Path],
     tile: Path,
-    depth: Path | None,
-    classes: Path,
-    confidence: Path,
+    depths: list[Path],
+    maps: list[Path],
     looks: list[ClassLook],
     params: Params,
 ) -> None:
-    """Write the class index and the blended probability of the likeliest class, per pixel.
+    """Write the class of every pixel, and what else is asked for; ``maps`` says where, by name.
 
-    ``model``, ``tile`` and ``depth`` are manifests; ``depth`` is for networks that are fed.
-    ``classes`` and ``confidence`` are GeoTIFFs on the source's grid, or for a scene of many
-    images folders of one GeoTIFF each. Pixels without data are 255 in both.
+    ``models``, ``tile`` and ``depths`` are manifests: several models are one ensemble; depths are
+    those of the models that are fed, in their order. Maps are GeoTIFFs on the source's grid, but
+    Zarr for probabilities, or for a scene of many images folders of one each. What a killed run
+    has done is not done again. Raises ValueError where a model knows other classes or images.
     """
-    facts = read_manifest(model)
+    facts = [read_manifest(model) for model in models]
+    scene = Scene(tile, read_manifest(tile))
+    for model, one in zip(models, facts, strict=True):
+        _agree(model, one, facts[0], scene, looks)
+    names = [one.stem for one in maps]
+    kinds = [f"pipeline_steps.models.{one['network']['model']}" for one in facts]
+    digests = {name: digest_of(path) for name, path in numbered([*models, tile, *depths]).items()}
+    how = arithmetic(params.precision, params.backend)
+    code = fingerprint("pipeline_steps.predict", *kinds)
+    looked = [look.model_dump(mode="json") for look in looks]
+    key = [code, digests, names, looked, params.model_dump(mode="json"), how]
+    work = begun(maps[0].with_name("work.partial"), key)
+    mapper, p = _mapper(models, facts, len(looks), names, params), params
+    windows = Windows(p.window, p.overlap, p.batch, p.blend, p.halo)
+    grids = [scene.grid(index) for index in range(len(scene.rasters))]
+    colours = [(look.name, look.rgb) for look in looks]
+    sights = _sights(scene, facts, depths, params)
+    maker = MapMaker(sights, grids, windows, names, colours, work)
+    paths, shown = (
+        functools.partial(_paths, scene, names, work),
+        functools.partial(track, what=scene.name, unit="batches"),
+    )
+    stores = [tile.with_name("image.zarr"), *(one.with_name("depth.zarr") for one in depths)]
+    maker.make(mapper, mapper.channels, paths, shown, watched(stores))
+    release(work, *maps)
+    log.info("%s: %s", scene.name, maps[0])
+
+
+def _agree(
+    model: Path,
+    facts: dict[str, Any],
+    first: dict[str, Any],
+    scene: Scene,
+    looks: list[ClassLook],
+) -> None:
+    """Raise ValueError where a model does not fit the study, the scene or the first model."""
     if facts["classes"] != [look.name for look in looks]:
         raise ValueError(f"{model}: classes are {facts['classes']}, expected those of the study")
-    scene = Scene(tile, read_manifest(tile))
     found, expected = (
         f"{len(one['bands'])} bands of {one['dtype']}" for one in (scene.facts, facts)
     )
     if found != expected:
+        tile = scene.folder / "manifest.json"
         raise ValueError(f"{tile}: image is {found}, expected {expected}, as trained on")
-    network = _Network(model, facts, params)
-    with publishing(classes, confidence) as partials:
-        for index, name in enumerate(scene.rasters):
-            files = partials
-            if scene.is_folder:
-                files = [folder / f"{name}.tif" for folder in partials]
-            fed = open_array(depth.parent / "depth.zarr", index) if depth else None
-            _predict(scene, index, network, fed, files, looks, params)
-    log.info("%s: %s", scene.name, classes)
+    found, expected = (
+        [one["stretch"], one["network"]["encoder"]["bands"]] for one in (facts, first)
+    )
+    if found != expected:
+        raise ValueError(
+            f"{model}: sees bands and limits {found}, expected {expected}, as the ensemble's first"
+        )
 
 
-class _Network:
-    """A trained network on its device: windows in, class probabilities out."""
-
-    def __init__(self, model: Path, facts: dict[str, Any], params: Params) -> None:
-        self.device, self.params, self.facts = pick_device(), params, facts
-        settings = facts["network"]
-        module = import_module(f"pipeline_steps.models.{settings['model']}")
-        network: nn.Module = module.build(len(facts["classes"]), None, settings)
-        network.load_state_dict(load_file(model.parent / "model.safetensors"))
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def __call__(self, image: Any, fed: Any | None, windows: list[Window]) -> np.ndarray:
-        """Return probabilities float32 [n, classes, size, size]."""
-        size = self.params.window
-        pixels = np.stack([padded(read(image, w), size) for w in windows])
-        batch = torch.from_numpy(pixels).to(self.device)
-        depth = None
-        if fed is not None:
-            height = np.stack([padded(read(fed, w), size) for w in windows])[:, None]
-            depth = torch.from_numpy(height).to(self.device).float()
-            depth = self._controlled(depth).nan_to_num()
-        with autocast(self.device, self.params.precision):
-            logits = self.network(batch.contiguous(memory_format=torch.channels_last), depth).logits
-        return logits.float().softmax(1).cpu().numpy()
-
-    def _controlled(self, depth: torch.Tensor) -> torch.Tensor:
-        """Return what a network was fed in training: see ``depth_control``."""
-        is_constant = self.facts["params"]["depth_control"] == "constant"
-        return torch.where(depth.isfinite(), NO_DEPTH, depth) if is_constant else depth
-
-
-def _predict(
-    scene: Scene,
-    index: int,
-    network: _Network,
-    fed: Any | None,
-    files: list[Path],
-    looks: list[ClassLook],
+def _mapper(
+    models: list[Path],
+    facts: list[dict[str, Any]],
+    classes: int,
+    names: list[str],
     params: Params,
-) -> None:
-    bands = network.facts["network"]["encoder"]["bands"]
-    image = scene.picture(index, network.facts["stretch"], bands)
-    valid, ground = scene.array("valid", index), scene.grid(index)
-    place = (ground.height, ground.width)
-    size, wanted = params.window, []
-    for row in grid(*place, size, params.overlap):
-        wanted += [window for window in row if read(valid, window).any()]
+) -> Mapper:
+    networks = []
+    for model, one in zip(models, facts, strict=True):
+        weights, control = model.with_name("model.safetensors"), one["params"]["depth_control"]
+        networks.append(load_mapped(weights, one["network"], classes, control, "depth" in names))
+    if "depth" in names and not any(one.gives_depth for one in networks):
+        log.warning("no network here predicts a depth: that map is without data")
+    p = params
+    spread, depth = ("disagreement" in names), ("depth" in names)
+    views = (p.turns, p.scales, spread, depth)
+    return Mapper(networks, classes, p.precision, p.batch, p.backend, p.compile, *views)
 
-    def answers() -> Iterator[np.ndarray]:
-        for first in range(0, len(wanted), params.batch):
-            yield from network(image, fed, wanted[first : first + params.batch])
 
-    said, worth = answers(), set(wanted).__contains__
-    blended = blend(*place, len(looks), size, params.overlap, lambda _: next(said), worth)
-    count = len(starts(ground.height, params.window, params.overlap))
-    with (
-        MapWriter(files[0], ground, "uint8", IGNORE) as classes,
-        MapWriter(files[1], ground, "uint8", UNSURE) as confidence,
-    ):
-        classes.describe([look.name for look in looks], [look.rgb for look in looks])
-        for top, rows in track(blended, count, scene.rasters[index], "bands"):
-            window = Window(top, 0, rows.shape[1], ground.width)
-            is_valid = read(valid, window) > 0
-            likeliest = rows.argmax(0).astype(np.uint8)
-            sure = np.rint(rows.max(0) * 100).astype(np.uint8)
-            classes.write(top, np.where(is_valid, likeliest, np.uint8(IGNORE)))
-            confidence.write(top, np.where(is_valid, sure, np.uint8(UNSURE)))
-        classes.close("mode")
-        confidence.close("average")
+def _sights(
+    scene: Scene, facts: list[dict[str, Any]], depths: list[Path], params: Params
+) -> list[Sight]:
+    """Return what the networks see of every raster of a scene."""
+    bands, stretch, sights = facts[0]["network"]["encoder"]["bands"], facts[0]["stretch"], []
+    for index in range(len(scene.rasters)):
+        picture, valid = scene.in_strips(index, stretch, params.window, bands)
+        left = iter(depths)
+        fed = [
+            open_array(next(left).parent / "depth.zarr", index) if _is_fed(one) else None
+            for one in facts
+        ]
+        sights.append(Sight(picture, valid, fed))
+    return sights
+
+
+def _is_fed(facts: dict[str, Any]) -> bool:
+    network = facts["network"]
+    return network.get("prompter", False) and network.get("depth") in ("fed", "both")
+
+
+def _paths(scene: Scene, names: list[str], folder: Path, index: int) -> dict[str, Path]:
+    ends = {name: SUFFIXES.get(name, ".tif") for name in names}
+    if not scene.is_folder:
+        return {name: folder / f"{name}{end}" for name, end in ends.items()}
+    raster = scene.rasters[index]
+    return {name: folder / name / f"{raster}{end}" for name, end in ends.items()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Teachers on OpenVINO, which is faster than torch on CPUs: an optional backend."""
+"""Networks on OpenVINO, which is faster than torch on CPUs: an optional backend."""
 
 import importlib.util
 import sys
@@ -10,49 +10,74 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipeline_steps.models.device import cores, uses_bf16
-from pipeline_steps.models.teacher import Teacher, load_teacher
+from pipeline_steps.models.teacher import load_teacher
 
 
 class OpenVino:
     """A teacher on the CPU: started with images [n, 3, H, W], it waits for heights [n, H, W].
 
-    The network is converted for a size of images when it first sees that size, which takes as
-    long as a few images. Every image is a request of its own, so that cores need not wait for
-    each other and batches may have any length. Images are resampled outside, in float32.
+    Images are resampled outside, in float32.
     """
 
     def __init__(
         self, folder: Path, gives: str | None, resample: float, precision: str, batch: int
     ) -> None:
-        self.openvino, self.batch = import_openvino(), batch
-        # weights become constants of a graph, which those that can learn may not
-        self.teacher = load_teacher(folder, resample, gives).eval().requires_grad_(False)
-        in_bf16 = uses_bf16(torch.device("cpu"), precision)
-        self.arithmetic = "bf16" if in_bf16 else "f32"
-        self.networks: dict[tuple[int, ...], _Requests] = {}
+        self.teacher = load_teacher(folder, resample, gives).eval()
+        kind = self.teacher.network.config.model_type
+        self.network = Converted(self.teacher, self.teacher.look, kind, precision, batch)
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> Callable[[], np.ndarray]:
         """Start on images float32 [n, 3, H, W] in [0, 1]; return what waits for their height."""
         seen = self.teacher.prepare(torch.from_numpy(np.ascontiguousarray(images)))
-        size = tuple(seen.shape[2:])
-        if size not in self.networks:
-            self.networks[size] = self._converted(seen[:1])
-        network = self.networks[size]
-        requests = [network.start(image) for image in seen.numpy()]
+        said = self.network(seen)
 
         @torch.inference_mode()
         def wait() -> np.ndarray:
-            height = torch.from_numpy(np.stack([network.finish(r) for r in requests]))
+            height = torch.from_numpy(said())
             return self.teacher.restore(height, images.shape[2:])[:, 0].numpy()
 
         return wait
 
+
+class Converted:
+    """A network of one tensor in and one out, on the CPU.
+
+    It is converted for a size of images when it first sees that size, which takes as long as a few
+    images. Every image is a request of its own, so that cores need not wait for each other and
+    batches may have any length. ``look`` is what ``network`` does, ``kind`` what errors call it.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        look: Callable[[torch.Tensor], torch.Tensor],
+        kind: str,
+        precision: str,
+        batch: int,
+    ) -> None:
+        self.openvino, self.look, self.kind, self.batch = import_openvino(), look, kind, batch
+        # weights become constants of a graph, which those that can learn may not
+        network.requires_grad_(False)
+        self.arithmetic = "bf16" if uses_bf16(torch.device("cpu"), precision) else "f32"
+        self.sizes: dict[tuple[int, ...], _Requests] = {}
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> Callable[[], np.ndarray]:
+        """Start on images float32 [n, bands, H, W]; return what waits for [n, …]."""
+        size = tuple(images.shape[1:])
+        if size not in self.sizes:
+            self.sizes[size] = self._converted(images[:1])
+        requests = self.sizes[size]
+        started = [requests.start(image) for image in images.numpy()]
+        return lambda: np.stack([requests.finish(request) for request in started])
+
     def _converted(self, image: torch.Tensor) -> "_Requests":
         """Return the network for images of this size."""
-        model = _traced(self.teacher, image)
+        model = _traced(self.look, self.kind, image)
         settings = {
             "INFERENCE_PRECISION_HINT": self.arithmetic,
             "INFERENCE_NUM_THREADS": cores(),
@@ -89,20 +114,20 @@ def import_openvino() -> ModuleType:
     sys.modules.setdefault("openvino_telemetry", None)
     if importlib.util.find_spec("openvino") is None:
         raise ValueError(
-            'depth.backend is openvino, which is not installed: pip install "depthseg[openvino]",'
-            " or set depth.backend to torch"
+            'backend is openvino, which is not installed: pip install "depthseg[openvino]", or set'
+            " backend to torch"
         )
     return importlib.import_module("openvino")
 
 
-def _traced(teacher: Teacher, image: torch.Tensor) -> Any:
+def _traced(look: Callable[[torch.Tensor], torch.Tensor], kind: str, image: torch.Tensor) -> Any:
     """Return OpenVINO's model of the network for images of one size."""
     frontend = importlib.import_module("openvino.frontend")
     decoding = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     with warnings.catch_warnings():
         # sizes become constants, as they are meant to
         warnings.simplefilter("ignore")
-        graph = torch.jit.trace(lambda seen: teacher.look(seen), image, check_trace=False)
+        graph = torch.jit.trace(lambda seen: look(seen), image, check_trace=False)
     # convert_model does the same and much besides, in four times the time
     pytorch = frontend.FrontEndManager().load_by_framework("pytorch")
     decoder = decoding.TorchScriptPythonDecoder(graph)
@@ -110,9 +135,8 @@ def _traced(teacher: Teacher, image: torch.Tensor) -> Any:
         model = pytorch.convert(pytorch.load(decoder))
     except frontend.OpConversionFailure as error:
         reason = str(error).strip().splitlines()[-1]
-        kind = teacher.network.config.model_type
         raise ValueError(
-            f"depth.backend is openvino, which cannot run a {kind} ({reason}), expected torch"
+            f"backend is openvino, which cannot run a {kind} ({reason}), expected torch"
         ) from error
     model.reshape(list(image.shape))
     return model

@@ -46,11 +46,8 @@ def blend(
     weights = _Weights(height, width, size, overlap, weighting, halo)
     total = np.zeros((channels, size, max(width, size)), np.float32)
     weight = np.zeros(total.shape[1:], np.float32)
-    top = rows[first][0].y
-    # bands before it whose windows reach into it
-    begin = next(number for number, row in enumerate(rows) if row[0].y + size > top)
     scratch = np.empty((size, size), np.float32)
-    for number in range(begin, len(rows)):
+    for number in range(reaching(rows, size, first), len(rows)):
         for window in filter(worth, rows[number]):
             columns, share = slice(window.x, window.x + size), weights[window]
             for channel, values in zip(total[..., columns], said(window), strict=True):
@@ -67,6 +64,12 @@ def blend(
         for band in (*total, weight):
             band[: size - done] = band[done:].copy()
             band[size - done :] = 0
+
+
+def reaching(rows: Sequence[Sequence[Window]], size: int, band: int) -> int:
+    """Return the first of the ``rows`` of windows that reach into a band."""
+    top = rows[band][0].y
+    return next(number for number, row in enumerate(rows) if row[0].y + size > top)
 
 
 def hann(size: int) -> np.ndarray:

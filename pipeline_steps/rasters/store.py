@@ -269,12 +269,12 @@ class Scene:
         return Picture(self.array("image", index), shown, self.limits(stretch))
 
     def in_strips(
-        self, index: int, stretch: Limits | None, rows: int
+        self, index: int, stretch: Limits | None, rows: int, bands: str = "rgb"
     ) -> tuple[Picture, Strips | None]:
         """Open ``picture`` and ``valid``, to be read downwards in windows of so many rows."""
         valid = self.valid(index)
         strips = None if valid is None else Strips(valid, rows)
-        return self.picture(index, stretch).in_strips(rows), strips
+        return self.picture(index, stretch, bands).in_strips(rows), strips
 
 
 def tiled(

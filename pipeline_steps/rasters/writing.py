@@ -1,16 +1,17 @@
 """Raster files: writing them."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
-from rasterio.windows import Window as RasterioWindow
 
 from pipeline_steps.rasters.raster import Grid
 
@@ -21,49 +22,87 @@ def write_raster(path: Path, array: np.ndarray, grid: Grid, **profile: Any) -> N
         target.write(array)
 
 
-class MapWriter:
-    """Writes a one-band map row by row, and ends it as a cloud-optimised GeoTIFF.
+CACHE_MB = 64
+"""Blocks that GDAL keeps of what it reads and writes; by default a twentieth of the memory."""
 
-    GDAL's COG driver copies from a finished raster, so rows go to an uncompressed one first. As
-    a context manager it leaves no such draft behind, however the block ends.
+TYPES = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
+"""What GDAL calls the types of maps."""
+
+
+def write_map(
+    draft: Path,
+    path: Path,
+    grid: Grid,
+    dtype: str,
+    nodata: float,
+    resampling: str,
+    description: str,
+    classes: Sequence[tuple[str, tuple[int, int, int]]] = (),
+) -> None:
+    """Write a cloud-optimised GeoTIFF of one band from the plain rows of ``draft``.
+
+    Overviews by ``resampling``, deflate, blocks of 512 pixels. ``classes`` are names and colours of
+    the values from 0 on.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame = draft.with_suffix(".vrt")
+    frame.write_text(_frame(draft, grid, dtype, nodata, description, classes), encoding="utf-8")
+    with (
+        warnings.catch_warnings(),
+        rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"),
+    ):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        rasterio.shutil.copy(
+            frame,
+            path,
+            driver="COG",
+            compress="DEFLATE",
+            blocksize=512,
+            overview_resampling=resampling,
+            BIGTIFF="IF_SAFER",
+        )
+    frame.unlink()
 
-    def __init__(self, path: Path, grid: Grid, dtype: str, nodata: float) -> None:
-        self.path, self._draft = path, path.with_name(path.name + ".draft.tif")
-        self._target = _created(self._draft, grid, 1, dtype, nodata=nodata, compress="NONE")
 
-    def __enter__(self) -> "MapWriter":
-        return self
-
-    def __exit__(self, *trouble: object) -> None:
-        self._target.close()
-        self._draft.unlink(missing_ok=True)
-
-    def write(self, top: int, rows: np.ndarray) -> None:
-        """Write ``rows`` [height, width] beginning at row ``top``."""
-        height, width = rows.shape
-        self._target.write(rows, 1, window=RasterioWindow(0, top, width, height))
-
-    def describe(self, names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> None:
-        """Give the map a colour table and the classes' names."""
-        self._target.write_colormap(1, dict(enumerate(colours)))
-        self._target.update_tags(1, **{f"class_{i}": name for i, name in enumerate(names)})
-        self._target.set_band_description(1, "land cover")
-
-    def close(self, resampling: str) -> None:
-        """End the map: overviews by ``resampling``, deflate, 512-pixel blocks."""
-        self._target.close()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            rasterio.shutil.copy(
-                self._draft,
-                self.path,
-                driver="COG",
-                compress="DEFLATE",
-                blocksize=512,
-                overview_resampling=resampling,
-            )
-        self._draft.unlink()
+def _frame(
+    draft: Path,
+    grid: Grid,
+    dtype: str,
+    nodata: float,
+    description: str,
+    classes: Sequence[tuple[str, tuple[int, int, int]]],
+) -> str:
+    """Return what tells GDAL how to read plain rows: a virtual raster beside them."""
+    root = ElementTree.Element(
+        "VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height)
+    )
+    if grid.crs:
+        ElementTree.SubElement(root, "SRS").text = rasterio.CRS.from_user_input(grid.crs).to_wkt()
+    transform = rasterio.Affine(*grid.transform)
+    if transform != rasterio.Affine.identity():
+        text = ", ".join(repr(float(number)) for number in transform.to_gdal())
+        ElementTree.SubElement(root, "GeoTransform").text = text
+    kind = {"dataType": TYPES[dtype], "band": "1", "subClass": "VRTRawRasterBand"}
+    band = ElementTree.SubElement(root, "VRTRasterBand", kind)
+    ElementTree.SubElement(band, "Description").text = description
+    if classes:
+        facts = ElementTree.SubElement(band, "Metadata")
+        for value, (name, _) in enumerate(classes):
+            ElementTree.SubElement(facts, "MDI", key=f"class_{value}").text = name
+        ElementTree.SubElement(band, "ColorInterp").text = "Palette"
+        table = ElementTree.SubElement(band, "ColorTable")
+        for _, colour in classes:
+            parts = {f"c{i}": str(part) for i, part in enumerate((*colour, 255), 1)}
+            ElementTree.SubElement(table, "Entry", parts)
+    ElementTree.SubElement(band, "NoDataValue").text = repr(float(nodata))
+    source = ElementTree.SubElement(band, "SourceFilename", relativetoVRT="1")
+    source.text = draft.name
+    size = np.dtype(dtype).itemsize
+    for name, value in {"Image": 0, "Pixel": size, "Line": size * grid.width}.items():
+        ElementTree.SubElement(band, f"{name}Offset").text = str(value)
+    order = "LSB" if sys.byteorder == "little" else "MSB"
+    ElementTree.SubElement(band, "ByteOrder").text = order
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _created(path: Path, grid: Grid, count: int, dtype: Any, **profile: Any) -> DatasetWriter:

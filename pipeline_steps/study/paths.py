@@ -41,6 +41,12 @@ class Paths:
         name = "classes" if self.study.scenes[scene].is_folder else "classes.tif"
         return f"results/predict/{experiment}/{run}/{scene}/{name}"
 
+    def map_names(self, many: bool) -> list[str]:
+        """Return what the maps of a scene are called: files, or of ``many`` images folders."""
+        names = ["classes", *self.study.config.predict.outputs]
+        ends = {"probabilities": ".zarr"}
+        return names if many else [name + ends.get(name, ".tif") for name in names]
+
     def maps(self, scenes: list[str]) -> list[str]:
         """Return the maps of ``scenes`` by every training."""
         return [

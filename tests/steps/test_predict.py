@@ -21,7 +21,8 @@ def mapped(folder, model, scene, fed=None, looks=LOOKS, many=False, **params):
     settings = {"window": 32, "batch": 2, "precision": "fp32"} | params
     names = ("classes", "confidence") if many else ("classes.tif", "confidence.tif")
     files = [folder / name for name in names]
-    predict.run(model, scene, fed, *files, looks, predict.Params(**settings))
+    depths = [fed] if fed else []
+    predict.run([model], scene, depths, files, looks, predict.Params(**settings))
     return files
 
 

@@ -37,8 +37,8 @@ MAY_IMPORT = {
 }
 LIGHT = ("study", "rasters", "metrics", "inspection", "presentation")
 ONLY_IN = {
-    "rasterio": {"rasters/raster.py", "rasters/writing.py"},
-    "zarr": {"rasters/store.py"},
+    "rasterio": {"rasters/raster.py", "rasters/writing.py", "rasters/cube.py"},
+    "zarr": {"rasters/store.py", "rasters/cube.py"},
     "pyogrio": {"rasters/vector.py"},
 }
 HEAVY = (

@@ -193,7 +193,7 @@ def test_to_compile_without_a_compiler_is_an_error(folder, tmp_path, monkeypatch
 def test_without_openvino_one_is_told_how_to_install_it(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(ValueError, match=r"depth.backend is openvino, which is not installed: pip"):
+    with pytest.raises(ValueError, match=r"backend is openvino, which is not installed: pip"):
         running(folder, "openvino")
 
 

@@ -81,6 +81,12 @@ CODES = as_json([c.code for c in study.config.classes])
 LOOKS = as_json([c.look for c in study.config.classes])
 
 
+def map_files(folder, many=False):
+    """The maps of a scene, or where it has many images folders of them."""
+    files = [folder + name for name in paths.map_names(many)]
+    return [file if file.endswith(".tif") else directory(file) for file in files]
+
+
 def network_code(step):
     """The step's fingerprint with the one network that the experiment names."""
     return lambda wildcards: fingerprint(

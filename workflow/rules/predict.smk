@@ -6,8 +6,7 @@ rule predict:
         image=ancient("results/tile/{scene}/image.zarr"),
         depth=fed_to,
     output:
-        classes="results/predict/{experiment}/{run}/{scene}/classes.tif",
-        confidence="results/predict/{experiment}/{run}/{scene}/confidence.tif",
+        maps=map_files("results/predict/{experiment}/{run}/{scene}/"),
     log:
         "logs/predict/{experiment}/{run}/{scene}.log",
     benchmark:
@@ -25,16 +24,14 @@ rule predict:
         step=params_for("predict"),
         code=network_code("predict"),
         looks=LOOKS,
-        depth=lambda wildcards, input: ["--depth", *input.depth] if input.depth else [],
     shell:
-        "python -m pipeline_steps.predict --model {input.model:q} --tile {input.tile:q}"
-        " {params.depth:q} --classes {output.classes:q} --confidence {output.confidence:q}"
+        "python -m pipeline_steps.predict --models {input.model:q} --tile {input.tile:q}"
+        " --depths {input.depth:q} --maps {output.maps:q}"
         " --looks {params.looks:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
 
 
 use rule predict as predict_folder with:
     output:
-        classes=directory("results/predict/{experiment}/{run}/{scene}/classes"),
-        confidence=directory("results/predict/{experiment}/{run}/{scene}/confidence"),
+        maps=map_files("results/predict/{experiment}/{run}/{scene}/", many=True),
     wildcard_constraints:
         scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),

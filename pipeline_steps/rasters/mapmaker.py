@@ -1,0 +1,130 @@
+"""Maps of rasters by blended windows, band by band, which go on where a killed run was.
+
+Memory holds one band of windows, whatever a raster's height; rows that are finished are on disk.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline_steps.rasters.blending import Weighting, blend
+from pipeline_steps.rasters.drafts import Drafts
+from pipeline_steps.rasters.maps import finish, layers_of, rows_of_maps
+from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.store import read
+from pipeline_steps.rasters.walk import Sight, Walk
+from pipeline_steps.rasters.windows import Window, ahead, heard
+
+Network = Callable[[Sequence[np.ndarray]], Callable[[], np.ndarray]]
+"""Starts on what each of its networks sees, [n, bands, s, s], and returns what waits for float32
+[n, channels, s, s]: see ``rows_of_maps``."""
+
+Shown = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Passes on work of so many steps, and shows how far it is."""
+
+Looks = Sequence[tuple[str, tuple[int, int, int]]]
+"""Names and colours of the classes."""
+
+
+class Windows(NamedTuple):
+    """How windows lie, how many are seen at once, and how they share a pixel."""
+
+    size: int
+    overlap: float
+    batch: int
+    weighting: Weighting = "hann"
+    halo: int = 0
+
+
+class MapMaker:
+    """Makes the maps of several rasters, each once.
+
+    ``names`` are the maps that are asked for. What is not finished lies in ``work``, a folder of
+    its own; an earlier run's by the same network is gone on with, to the same bytes.
+    """
+
+    def __init__(
+        self,
+        sights: Sequence[Sight],
+        grids: Sequence[Grid],
+        windows: Windows,
+        names: Sequence[str],
+        looks: Looks,
+        work: Path,
+    ) -> None:
+        self.sights, self.grids, self.windows, self.work = sights, grids, windows, work
+        self.looks, self.layers = looks, layers_of(names, len(looks))
+        self.walk = Walk(sights, windows.size, windows.overlap, windows.batch)
+
+    def make(
+        self,
+        network: Network,
+        channels: int,
+        paths: Callable[[int], Mapping[str, Path]],
+        shown: Shown,
+        intact: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write the maps of every raster to where ``paths`` says by their names.
+
+        ``channels`` is how many numbers the network says of a pixel. ``intact`` is asked before
+        rows are kept; what it raises ends the run.
+        """
+        with ExitStack() as stack:
+            answers: Iterator[np.ndarray] | None = None
+            for index, grid in enumerate(self.grids):
+                mark, folder = self.work / f"{index}.done", self.work / f"{index}.drafts"
+                if mark.exists():
+                    continue
+                with Drafts(folder, grid.height, grid.width, self.layers) as drafts:
+                    if not drafts.is_complete:
+                        band = self.walk.band_at(index, drafts.rows)
+                        if answers is None:
+                            # the rasters after this one have no row yet
+                            own = self._answers(index, band, network, shown)
+                            answers = stack.enter_context(closing(own))
+                        self._look(index, band, drafts, answers, channels, intact)
+                    finish(drafts, paths(index), grid, self.looks)
+                    mark.touch()
+                    drafts.remove()
+
+    def _look(
+        self,
+        index: int,
+        band: int,
+        drafts: Drafts,
+        answers: Iterator[np.ndarray],
+        channels: int,
+        intact: Callable[[], None],
+    ) -> None:
+        """Blend what a network says of a raster, from the first row that does not stand."""
+        valid, size = self.sights[index].valid, self.windows.size
+        shape = (drafts.height, drafts.width, channels, size, self.windows.overlap)
+        bands = blend(
+            *shape,
+            lambda _: next(answers),
+            self.walk.has_data(index),
+            self.windows.weighting,
+            self.windows.halo,
+            band,
+        )
+        for top, values in bands:
+            values = values[:, max(0, drafts.rows - top) :]
+            rows = Window(drafts.rows, 0, values.shape[1], drafts.width)
+            known = None if valid is None else read(valid, rows)
+            made = rows_of_maps(self.layers, values, known, len(self.looks))
+            intact()
+            drafts.append(made)
+
+    def _answers(
+        self, index: int, band: int, network: Network, shown: Shown
+    ) -> Iterator[np.ndarray]:
+        """Yield what a network says of every window that a band of a raster needs, and on."""
+        first = self.walk.place(index, band)
+        skipped = first % self.windows.batch
+        with closing(ahead(self.walk.inputs(first))) as inputs:
+            for said in heard(shown(inputs, self.walk.batches(first)), network):
+                yield from said[skipped:]
+                skipped = 0

@@ -1,0 +1,125 @@
+"""From blended probabilities to maps: what each shows, and how it is kept."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.special import entr
+
+from pipeline_steps.rasters.cube import write_cube
+from pipeline_steps.rasters.drafts import Drafts, Layer
+from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.writing import write_map
+
+NONE = 255
+"""Nodata of maps of 8 bits."""
+
+SURE = 254
+"""What a probability of 1 is kept as."""
+
+AT_ONCE = 2**18
+"""Pixels whose maps are computed at a time, so that what lies between fits into a cache."""
+
+DESCRIPTIONS = {
+    "classes": "land cover",
+    "confidence": "probability of the likeliest class, per cent",
+    "entropy": "entropy of the classes' probabilities, per cent of the most it can be",
+    "disagreement": "standard deviation between windows, views and networks, per cent",
+    "depth": "relative height as predicted",
+}
+SUFFIXES = {"probabilities": ".zarr"}
+"""How files are called that are no GeoTIFFs."""
+
+
+def layers_of(names: Iterable[str], classes: int) -> dict[str, Layer]:
+    """Return how each map is kept while it is made."""
+    own = {"depth": Layer("float32", np.nan), "probabilities": Layer("uint8", NONE, classes)}
+    return {name: own.get(name, Layer("uint8", NONE)) for name in names}
+
+
+def rows_of_maps(
+    layers: Mapping[str, Layer], values: np.ndarray, valid: np.ndarray | None, classes: int
+) -> dict[str, np.ndarray]:
+    """Return the next rows of every map from ``values`` float32 [channels, n, W].
+
+    Channels are the classes' probabilities; then, for ``disagreement``, the mean of the sum of
+    their squares, and, for ``depth``, the depth. ``valid`` [n, W] is 1 where the image has data,
+    None where all of it has.
+    """
+    _, count, width = values.shape
+    made = {
+        name: np.empty((layer.planes, count, width), layer.dtype) for name, layer in layers.items()
+    }
+    step = max(1, AT_ONCE // width)
+    for top in range(0, count, step):
+        rows = slice(top, top + step)
+        is_known = None if valid is None else valid[rows] > 0
+        found = _maps(values[:, rows], layers, classes)
+        for name, layer in layers.items():
+            known = (
+                found[name] if is_known is None else np.where(is_known, found[name], layer.nodata)
+            )
+            made[name][:, rows] = known
+    return made
+
+
+def _maps(values: np.ndarray, names: Iterable[str], classes: int) -> dict[str, np.ndarray]:
+    shares, found = values[:classes], {}
+    likeliest, best = _likeliest(shares)
+    for name in names:
+        if name == "classes":
+            found[name] = likeliest
+        elif name == "confidence":
+            found[name] = _percent(best)
+        elif name == "entropy":
+            found[name] = _percent(entr(shares).sum(0) / np.log(classes))
+        elif name == "disagreement":
+            variance = values[classes] - np.einsum("khw,khw->hw", shares, shares)
+            found[name] = _percent(np.sqrt(variance.clip(min=0)))
+        elif name == "depth":
+            found[name] = values[-1]
+        elif name == "probabilities":
+            found[name] = np.rint(shares * SURE).clip(0, SURE)
+        else:
+            raise ValueError(f"map is {name!r}, expected one of {', '.join(DESCRIPTIONS)}")
+    return found
+
+
+def _likeliest(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return argmax and maximum over the first axis, in one pass: numpy's takes thrice as long."""
+    best, likeliest = shares[0].copy(), np.zeros(shares.shape[1:], np.uint8)
+    for number, share in enumerate(shares[1:], 1):
+        np.copyto(likeliest, number, where=share > best)
+        np.maximum(best, share, out=best)
+    return likeliest, best
+
+
+def _percent(share: np.ndarray) -> np.ndarray:
+    return np.rint(share * 100).clip(0, 100)
+
+
+def finish(
+    drafts: Drafts,
+    paths: Mapping[str, Path],
+    grid: Grid,
+    classes: Iterable[tuple[str, tuple[int, int, int]]],
+) -> None:
+    """Write every map from its rows: cloud-optimised GeoTIFFs, and a Zarr store."""
+    classes = list(classes)
+    for name, path in paths.items():
+        layer = drafts.layers[name]
+        if name == "probabilities":
+            names = [one for one, _ in classes]
+            write_cube(path, grid, names, lambda rows: drafts.read("probabilities", rows), SURE)
+            continue
+        is_classes = name == "classes"
+        write_map(
+            drafts.files[name],
+            path,
+            grid,
+            layer.dtype,
+            layer.nodata,
+            "mode" if is_classes else "average",
+            DESCRIPTIONS[name],
+            classes if is_classes else (),
+        )
