@@ -87,7 +87,7 @@ def _case(work: Path, size: int, codec: str) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for repeat in range(SIZES[size]):
         for way in sorted(WAYS, reverse=bool(repeat % 2)):
-            _read_once(source)
+            read_once(source)
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 run = _run(way, codec, source, Path(folder))
                 runs[way].append(run | {"mb": _megabytes(Path(folder))})
@@ -153,7 +153,7 @@ def _run(way: str, codec: str, source: Path, folder: Path, size: int = 0) -> dic
     }
 
 
-def _read_once(path: Path) -> None:
+def read_once(path: Path) -> None:
     with path.open("rb") as file:
         while file.read(2**24):
             pass
@@ -162,17 +162,17 @@ def _read_once(path: Path) -> None:
 def _job(way: str, codec: str, source: str, folder: str, size: str) -> None:
     start = time.perf_counter()
     if way == "make":
-        _make(Path(source), codec, int(size))
+        make_orthophoto(Path(source), codec, int(size))
     else:
         WAYS[way](Path(source), Path(folder), codec)
     print(time.perf_counter() - start)
 
 
-def _make(path: Path, codec: str, size: int) -> None:
+def make_orthophoto(path: Path, codec: str, size: int, gsd: float = 0.2) -> None:
     """Draw what compresses like an orthophoto: broad shapes, fine texture, sensor noise."""
     rng = np.random.default_rng(0)
     profile = {"count": 3, "dtype": "uint8", "crs": "EPSG:32632"}
-    profile |= {"transform": rasterio.Affine(0.2, 0, 5e5, 0, -0.2, 5e6)}
+    profile |= {"transform": rasterio.Affine(gsd, 0, 5e5, 0, -gsd, 5e6)}
     with (
         rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"),
         _created(path, codec, size, **profile) as target,
