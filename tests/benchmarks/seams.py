@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from pipeline_steps.rasters.windows import lines, starts
+from pipeline_steps.rasters.blending import lines
+from pipeline_steps.rasters.windows import starts
 
 
 def seams(folder: Path, window: int, overlap: int) -> dict[str, float | None]:
