@@ -36,9 +36,10 @@ class Ground:
             self.unit = self._pixel
             return
         found = ELLIPSOID.search(grid.crs)
-        self._axis, flattening = (float(number) for number in found.groups())
-        inverse = 1 / flattening if flattening else 0.0
-        self._eccentricity2 = inverse * (2 - inverse)
+        self._axis, inverse = (float(number) for number in found.groups())
+        # a sphere's is written as 0
+        flattening = 1 / inverse if inverse else 0.0
+        self._eccentricity2 = flattening * (2 - flattening)
         self._radians = step
         middle = self._square_metres(np.array([grid.height // 2]), np.array([grid.width // 2]))
         self.unit = max(float(middle[0, 0]), np.finfo(float).tiny) / SHARE

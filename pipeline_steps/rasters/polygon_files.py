@@ -110,4 +110,4 @@ KINDS = {"gpkg": GeoPackage, "parquet": GeoParquet}
 
 def created(folder: Path, kinds: Sequence[str], crs: str | None) -> list[PolygonFile]:
     """Begin ``classes.gpkg``, ``classes.parquet`` or both in a folder."""
-    return [KINDS[kind](folder / f"{LAYER}.{kind}", crs) for kind in kinds]
+    return [KINDS[kind](folder / f"{LAYER}.{kind}", crs) for kind in dict.fromkeys(kinds)]
