@@ -45,11 +45,6 @@ class Ground:
         self.unit = max(float(middle[0, 0]), np.finfo(float).tiny) / SHARE
 
     @property
-    def pixel(self) -> int:
-        """Return the units of a pixel, or of the one at the centre."""
-        return SHARE if self._is_round else 1
-
-    @property
     def side_m(self) -> float:
         """Return the side of a square as large as a pixel in metres; 1 where that is unknown."""
         if self.unit is None:

@@ -17,6 +17,7 @@ from rasterio.warp import transform_bounds
 from rio_cogeo.cogeo import cog_validate
 
 from pipeline_steps import deliver
+from pipeline_steps.rasters import polygon_files
 from pipeline_steps.rasters.raster import Grid, wkt_of
 from pipeline_steps.rasters.writing import MapWriter
 from pipeline_steps.study.classes import IGNORE, ClassLook
@@ -416,6 +417,22 @@ def test_a_map_that_is_damaged_is_named(tmp_path):
     text = refused(tmp_path, [classes, confidence])
 
     assert text.startswith(f"{confidence}: cannot be read")
+
+
+def test_a_delivery_that_fails_half_way_leaves_the_older_one_as_it_was(tmp_path, monkeypatch):
+    files = predicted(tmp_path / "maps", scene())
+    older = {file.name: file.read_bytes() for file in delivered(tmp_path, files).iterdir()}
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(polygon_files.GeoParquet, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        delivered(tmp_path, files)
+
+    left = {file.name: file.read_bytes() for file in (tmp_path / "delivery").iterdir()}
+    assert left == older
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["delivery", "maps"]
 
 
 def test_a_folder_without_maps_is_named(tmp_path):
