@@ -26,6 +26,7 @@ include: "workflow/rules/depth.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/deliver.smk"
 include: "workflow/rules/tabulate.smk"
 include: "workflow/rules/report.smk"
 
@@ -35,5 +36,5 @@ rule all:
     input:
         checked="results/check/findings.json",
         report="results/report/index.html" if study.split("test") else [],
-        new=paths.maps(study.split("val", "predict")),
+        new=[*paths.maps(study.split("val", "predict")), *paths.deliveries()],
     localrule: True

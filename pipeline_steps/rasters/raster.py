@@ -341,6 +341,17 @@ def wkt_of(crs: str) -> str:
         raise ValueError(f"CRS is {crs!r}, expected one such as EPSG:25832") from error
 
 
+def unit_of(wkt: str) -> tuple[float, bool]:
+    """Return a CRS's unit in metres, or in radians where it is one of angles, and which it is."""
+    crs = rasterio.CRS.from_wkt(wkt)
+    return float(crs.units_factor[1]), bool(crs.is_geographic)
+
+
+def projjson_of(wkt: str) -> dict[str, Any]:
+    """Return a CRS as PROJJSON."""
+    return rasterio.CRS.from_wkt(wkt).to_dict(projjson=True)
+
+
 def _window(window: Window) -> RasterioWindow:
     return RasterioWindow(window.x, window.y, window.width, window.height)
 

@@ -18,6 +18,7 @@ from pipeline_steps.study.overlay import file_with, overlaid, settled
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.check import Params as Check
+from pipeline_steps.study.params.deliver import Params as Deliver
 from pipeline_steps.study.params.depth import Params as Depth
 from pipeline_steps.study.params.fetch import Params as Fetch
 from pipeline_steps.study.params.predict import Params as Predict
@@ -80,6 +81,9 @@ class Study(StageParams):
     predict: Predict = Predict()
     """How maps are made."""
 
+    deliver: Deliver | None = None
+    """What a GIS gets of every map; without this section nothing is delivered."""
+
     score: Score = Score()
     """How maps are compared with labels."""
 
@@ -95,6 +99,11 @@ class Study(StageParams):
 
     variants: dict[Slug, dict[Slug, dict[str, Any]]] = Field({})
     """What grids are made of: axis → value → overrides of `train`, laid over those built in."""
+
+    @property
+    def delivered(self) -> Deliver:
+        """Return what a delivery is made of, one that is asked for by its name too."""
+        return self.deliver or Deliver()
 
     @model_validator(mode="after")
     def _classes_agree(self) -> "Study":
@@ -115,6 +124,8 @@ class Study(StageParams):
         pairs, bands = self.stretch.limits or (), len(self.tile.bands)
         if len(pairs) not in (0, 1, bands):
             raise ValueError(f"stretch.limits: {len(pairs)} pairs found, expected 1 or {bands}")
+        if self.deliver and "confidence" not in self.predict.outputs:
+            raise ValueError("predict.outputs: has no confidence, expected it for deliver")
         return self
 
 

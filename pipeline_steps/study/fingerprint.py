@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COMPUTING = {
     "numpy",
+    "pyarrow",
     "pyogrio",
     "rasterio",
     "scipy",

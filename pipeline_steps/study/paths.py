@@ -36,9 +36,9 @@ class Paths:
         text = json.dumps([said, row.is_folder, row.raster_names])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def map_of(self, experiment: str, run: str, scene: str) -> str:
+    def map_of(self, experiment: str, run: str, scene: str, kind: str = "classes") -> str:
         """Return a GeoTIFF, or for a scene of many images a folder of them."""
-        name = "classes" if self.study.scenes[scene].is_folder else "classes.tif"
+        name = kind if self.study.scenes[scene].is_folder else f"{kind}.tif"
         return f"results/predict/{experiment}/{run}/{scene}/{name}"
 
     def map_names(self, many: bool) -> list[str]:
@@ -55,6 +55,19 @@ class Paths:
             for run in self.study.runs(name)
             for scene in scenes
         ]
+
+    def deliveries(self) -> list[str]:
+        """Return the folder that a GIS gets of every map, if the study asks for that."""
+        if self.study.config.deliver is None:
+            return []
+        new = self.study.split("val", "predict")
+        folders = [
+            f"results/deliver/{name}/{run.name}/{scene}"
+            for name in self.study.trainings
+            for run in self.study.runs(name)
+            for scene in (*self.study.split("test", fold=run.fold), *new)
+        ]
+        return list(dict.fromkeys(folders))
 
     def first_maps(self) -> list[str]:
         """Return the map of each test scene by each experiment's first run that is tested on it."""

@@ -37,13 +37,17 @@ MAY_IMPORT = {
 }
 LIGHT = ("study", "rasters", "metrics", "inspection", "presentation")
 ONLY_IN = {
-    "rasterio": {"rasters/raster.py", "rasters/writing.py", "rasters/cube.py"},
+    "rasterio": {
+        *("rasters/raster.py", "rasters/writing.py", "rasters/cube.py"),
+        "rasters/outlines.py",
+    },
     "zarr": {"rasters/store.py", "rasters/cube.py"},
-    "pyogrio": {"rasters/vector.py"},
+    "pyogrio": {"rasters/vector.py", "rasters/polygon_files.py"},
+    "pyarrow": {"rasters/polygon_files.py"},
 }
 HEAVY = (
     *("torch", "rasterio", "zarr", "numpy", "scipy", "pandas", "transformers", "timm"),
-    *("shapely", "pyogrio"),
+    *("shapely", "pyogrio", "pyarrow"),
 )
 
 

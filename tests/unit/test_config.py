@@ -64,6 +64,7 @@ CHOSEN = {
         "elevation": {"nodata": -9999.0},
     },
     "stretch": {"percentiles": [2, 98]},
+    "deliver": {"datetime": "2021-06-01", "polygons": {}},
     "train": {
         "teacher": "local",
         "network": {
@@ -396,6 +397,8 @@ def test_a_missing_key_is_named(at, key):
             {"limits": [[0, 1]], "percentiles": [2, 98]},
             "stretch: percentiles and limits are both given, expected one of them",
         ),
+        ("predict.halo", 200, "predict: halo is 200, expected "),
+        ("predict.outputs", ["depth", "depth"], "predict: outputs is ['depth', 'depth'], expected"),
         ("split.folds", 1, "split.folds is '1', expected greater than or equal to 2"),
         ("split.shares", {"val": 0.3}, "split.shares: shares add up to 1.1, expected 1"),
         ("split.buffer", 129, "split: buffer is 129, expected at most half of size"),

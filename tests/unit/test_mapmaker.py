@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import rasterio
+import xarray
 import zarr
 
 from pipeline_steps.metrics.depth import Seam
@@ -245,12 +246,11 @@ def test_a_run_killed_between_drafts_and_maps_asks_nothing_again(tmp_path):
 GEOGRAPHIC = Grid(60, 40, rasterio.CRS.from_epsg(4326).to_wkt(), (1e-5, 0, 8.5, 0, -1e-5, 47.2))
 ROTATED = Grid(60, 40, utm_grid(1, 1, 1).crs, (0.4, 0.3, 4e5, 0.3, -0.4, 5e6))
 UP = Grid(60, 40, utm_grid(1, 1, 1).crs, (0.5, 0, 4e5, 0, -0.5, 5e6))
+GRIDS = ["up", "rotated", "geo", "none"]
 NOWHERE = Grid(60, 40, None, (1, 0, 0, 0, 1, 0))
 
 
-@pytest.mark.parametrize(
-    "grid", [UP, ROTATED, GEOGRAPHIC, NOWHERE], ids=["up", "rotated", "geo", "none"]
-)
+@pytest.mark.parametrize("grid", [UP, ROTATED, GEOGRAPHIC, NOWHERE], ids=GRIDS)
 def test_maps_lie_exactly_where_their_image_lies(tmp_path, grid):
     (files,) = made(tmp_path, [Sight(picture(60, 40), None)], names=EVERY, grids=[grid])
 
@@ -275,6 +275,25 @@ def test_gdal_opens_probabilities_in_place(tmp_path, grid):
         if grid.crs:
             assert source.crs == rasterio.CRS.from_wkt(grid.crs)
         np.testing.assert_allclose(tuple(source.transform)[:6], grid.transform, rtol=1e-9)
+
+
+@pytest.mark.parametrize("grid", [UP, ROTATED, GEOGRAPHIC, NOWHERE], ids=GRIDS)
+def test_xarray_opens_probabilities_in_place(tmp_path, grid):
+    (files,) = made(tmp_path, [Sight(picture(60, 40), None)], names=["probabilities"], grids=[grid])
+
+    found = xarray.open_zarr(files["probabilities"])
+
+    shares = found["probabilities"]
+    assert shares.dims == ("class", "y", "x") and shares.shape == (3, 60, 40)
+    np.testing.assert_allclose(shares.sum("class"), 1, atol=0.02)
+    assert [name.decode() for name in found["class_name"].values] == [name for name, _ in LOOKS]
+    place = rasterio.Affine(*grid.transform)
+    told = map(float, found["spatial_ref"].attrs["GeoTransform"].split())
+    assert rasterio.Affine.from_gdal(*told) == place
+    assert found["spatial_ref"].attrs.get("crs_wkt") == grid.crs
+    if grid is not ROTATED:
+        x, y = place.c + place.a / 2, place.f + place.e / 2
+        np.testing.assert_allclose((found["x"][0], found["y"][0]), (x, y), rtol=1e-12)
 
 
 def test_an_unknown_map_is_refused():

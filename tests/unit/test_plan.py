@@ -51,9 +51,10 @@ def folded():
         ({}, [row("east", "blocks"), row("harbour", "test")]),
         (lent(), [*TINY_ROWS, row("orchard", "predict")]),
         (gridded(), TINY_ROWS),
+        ({"deliver": {}}, [*TINY_ROWS, row("orchard", "predict")]),
         (folded(), [row("east", "folds"), row("harbour", "folds"), row("mill", "blocks")]),
     ],
-    ids=["tiny", "with val", "with predict", "no test", "blocks", "lent", "grid", "folds"],
+    ids=["tiny", "val", "predict", "no-test", "blocks", "lent", "grid", "deliver", "folds"],
 )
 def test_jobs_are_as_many_as_snakemake_counts(tmp_path, monkeypatch, change, rows):
     found, expected = plan(tmp_path, tiny_study() | change, rows, monkeypatch)
