@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline_steps.models.mapper import Mapper, load_mapped
 from pipeline_steps.models.runner import arithmetic
-from pipeline_steps.rasters.mapmaker import MapMaker, Windows
+from pipeline_steps.rasters.mapmaker import MapMaker, Network, Windows
 from pipeline_steps.rasters.maps import SUFFIXES
 from pipeline_steps.rasters.store import Scene, open_array
 from pipeline_steps.rasters.walk import Sight
@@ -61,7 +61,8 @@ def run(
         functools.partial(track, what=scene.name, unit="batches"),
     )
     stores = [tile.with_name("image.zarr"), *(one.with_name("depth.zarr") for one in depths)]
-    maker.make(mapper, mapper.channels, paths, shown, watched(stores))
+    network = Network(mapper, mapper.channels, mapper.device.type == "cuda")
+    maker.make(network, paths, shown, watched(stores))
     release(work, *maps)
     log.info("%s: %s", scene.name, maps[0])
 

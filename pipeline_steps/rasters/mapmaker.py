@@ -18,9 +18,19 @@ from pipeline_steps.rasters.store import read
 from pipeline_steps.rasters.walk import Sight, Walk
 from pipeline_steps.rasters.windows import Window, ahead, heard
 
-Network = Callable[[Sequence[np.ndarray]], Callable[[], np.ndarray]]
-"""Starts on what each of its networks sees, [n, bands, s, s], and returns what waits for float32
-[n, channels, s, s]: see ``rows_of_maps``."""
+
+class Network(NamedTuple):
+    """What says of windows what is in them.
+
+    ``start`` takes what each of its networks sees, [n, bands, s, s], and returns what waits for
+    float32 [n, channels, s, s]: see ``rows_of_maps``. With ``is_beside`` it works meanwhile, as a
+    GPU does; else it is done when it returns, and to start the next would but take memory.
+    """
+
+    start: Callable[[Sequence[np.ndarray]], Callable[[], np.ndarray]]
+    channels: int
+    is_beside: bool = False
+
 
 Shown = Callable[[Iterable[Any], int], Iterable[Any]]
 """Passes on work of so many steps, and shows how far it is."""
@@ -62,15 +72,13 @@ class MapMaker:
     def make(
         self,
         network: Network,
-        channels: int,
         paths: Callable[[int], Mapping[str, Path]],
         shown: Shown,
         intact: Callable[[], None] = lambda: None,
     ) -> None:
         """Write the maps of every raster to where ``paths`` says by their names.
 
-        ``channels`` is how many numbers the network says of a pixel. ``intact`` is asked before
-        rows are kept; what it raises ends the run.
+        ``intact`` is asked before rows are kept; what it raises ends the run.
         """
         with ExitStack() as stack:
             answers: Iterator[np.ndarray] | None = None
@@ -85,7 +93,7 @@ class MapMaker:
                             # the rasters after this one have no row yet
                             own = self._answers(index, band, network, shown)
                             answers = stack.enter_context(closing(own))
-                        self._look(index, band, drafts, answers, channels, intact)
+                        self._look(index, band, drafts, answers, network.channels, intact)
                     finish(drafts, paths(index), grid, self.looks)
                     mark.touch()
                     drafts.remove()
@@ -124,7 +132,9 @@ class MapMaker:
         """Yield what a network says of every window that a band of a raster needs, and on."""
         first = self.walk.place(index, band)
         skipped = first % self.windows.batch
-        with closing(ahead(self.walk.inputs(first))) as inputs:
-            for said in heard(shown(inputs, self.walk.batches(first)), network):
+        # each batch that is made ready takes memory, and reading is faster than any network
+        with closing(ahead(self.walk.inputs(first), 1)) as inputs:
+            shown_inputs = shown(inputs, self.walk.batches(first))
+            for said in heard(shown_inputs, network.start, int(network.is_beside)):
                 yield from said[skipped:]
                 skipped = 0

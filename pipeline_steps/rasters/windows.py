@@ -73,16 +73,18 @@ def ahead(items: Iterable[T], count: int = 2) -> Iterator[T]:
             yield item
 
 
-def heard(inputs: Iterable[T], start: Callable[[T], Callable[[], R]]) -> Iterator[R]:
+def heard(
+    inputs: Iterable[T], start: Callable[[T], Callable[[], R]], waiting: int = 1
+) -> Iterator[R]:
     """Yield what a network says of each of ``inputs``, in order.
 
-    ``start`` returns what waits for the answer. The next is started before one is waited for, so
-    that a GPU is at work while its last answer is looked at.
+    ``start`` returns what waits for the answer. As many are started as may be ``waiting`` before
+    one is waited for, so that a GPU is at work while its last answer is looked at.
     """
     started: deque[Callable[[], R]] = deque()
     for one in inputs:
         started.append(start(one))
-        if len(started) > 1:
+        if len(started) > waiting:
             yield started.popleft()()
     while started:
         yield started.popleft()()

@@ -9,7 +9,7 @@ import zarr
 from pipeline_steps.metrics.depth import Seam
 from pipeline_steps.rasters.blending import lines
 from pipeline_steps.rasters.drafts import Drafts
-from pipeline_steps.rasters.mapmaker import MapMaker, Windows
+from pipeline_steps.rasters.mapmaker import MapMaker, Network, Windows
 from pipeline_steps.rasters.maps import NONE, SURE, layers_of, rows_of_maps
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.walk import Sight
@@ -37,7 +37,7 @@ def softmax(values):
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-class Network:
+class Colours:
     """Says of a pixel what its colour is, and counts what it is asked."""
 
     channels = len(LOOKS) + 2
@@ -63,7 +63,13 @@ class Network:
 
 
 def made(
-    folder, sights, network=None, names=("classes", "confidence"), windows=WINDOWS, grids=None
+    folder,
+    sights,
+    network=None,
+    names=("classes", "confidence"),
+    windows=WINDOWS,
+    grids=None,
+    is_beside=False,
 ):
     """Map rasters; return the files of each by name."""
     grids = grids or [utm_grid(*sight.picture.shape[1:], 0.5) for sight in sights]
@@ -77,8 +83,8 @@ def made(
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     maker = MapMaker(sights, grids, windows, names, LOOKS, work)
-    network = network or Network()
-    maker.make(network, network.channels, paths.__getitem__, quietly)
+    said = network or Colours()
+    maker.make(Network(said, said.channels, is_beside), paths.__getitem__, quietly)
     return paths
 
 
@@ -108,7 +114,7 @@ def test_maps_show_what_a_network_says_that_sees_each_pixel_alone(tmp_path, shap
 
 
 def test_uniform_weights_are_the_naive_mean(tmp_path):
-    image, network = picture(150, 130), Network(wrong=0.5)
+    image, network = picture(150, 130), Colours(wrong=0.5)
     windows = WINDOWS._replace(weighting="mean")
     (files,) = made(tmp_path, [Sight(image, None)], network, windows=windows)
 
@@ -135,7 +141,7 @@ def test_a_network_that_is_worst_at_its_window_s_edge_leaves_no_seam(tmp_path):
         (files,) = made(
             tmp_path / weighting,
             [Sight(image, None)],
-            Network(wrong=0.5),
+            Colours(wrong=0.5),
             ("probabilities", "classes"),
             windows,
         )
@@ -146,7 +152,7 @@ def test_a_network_that_is_worst_at_its_window_s_edge_leaves_no_seam(tmp_path):
 
 
 def test_windows_that_disagree_are_shown(tmp_path):
-    class Moody(Network):
+    class Moody(Colours):
         def __call__(self, inputs):
             (images,) = inputs
             number = len(self.asked)
@@ -169,7 +175,7 @@ def test_windows_that_disagree_are_shown(tmp_path):
 def test_pixels_without_data_have_none_and_windows_of_them_cost_nothing(tmp_path):
     image, valid = picture(100, 100), np.zeros((100, 100), np.uint8)
     valid[:20, :20] = 1
-    network = Network()
+    network = Colours()
     (files,) = made(tmp_path, [Sight(image, valid)], network, EVERY)
 
     assert sum(network.asked) == 1
@@ -181,14 +187,14 @@ def test_pixels_without_data_have_none_and_windows_of_them_cost_nothing(tmp_path
 
 
 def test_a_scene_without_any_data_asks_nothing_and_is_mapped(tmp_path):
-    network = Network(fails_at=0)
+    network = Colours(fails_at=0)
     (files,) = made(tmp_path, [Sight(picture(40, 40), np.zeros((40, 40), np.uint8))], network)
 
     assert (read(files["classes"]) == NONE).all()
 
 
 def test_small_rasters_share_batches(tmp_path):
-    network = Network()
+    network = Colours()
     sights = [Sight(picture(20, 30, seed), None) for seed in range(7)]
     files = made(tmp_path, sights, network)
 
@@ -200,15 +206,15 @@ def test_small_rasters_share_batches(tmp_path):
 @pytest.mark.parametrize("sizes", [[(120, 70)], [(20, 20), (100, 40), (30, 70)]])
 def test_a_run_that_failed_anywhere_goes_on_to_the_same_bytes(tmp_path, sizes):
     sights = [Sight(picture(*size), None) for size in sizes]
-    whole, asked = Network(wrong=0.5), 0
+    whole, asked = Colours(wrong=0.5), 0
     made(tmp_path / "whole", sights, whole, EVERY)
     expected = {k: v for k, v in bytes_of(tmp_path / "whole").items() if k.parts[0] != "work"}
 
     for fails_at in range(len(whole.asked)):
         folder = tmp_path / f"fails-{fails_at}"
         with pytest.raises(RuntimeError, match="window failed"):
-            made(folder, sights, Network(fails_at, wrong=0.5), EVERY)
-        last = Network(wrong=0.5)
+            made(folder, sights, Colours(fails_at, wrong=0.5), EVERY)
+        last = Colours(wrong=0.5)
         made(folder, sights, last, EVERY)
         asked += len(last.asked)
         found = {k: v for k, v in bytes_of(folder).items() if k.parts[0] != "work"}
@@ -218,11 +224,19 @@ def test_a_run_that_failed_anywhere_goes_on_to_the_same_bytes(tmp_path, sizes):
     assert asked < len(whole.asked) ** 2
 
 
+def test_a_network_that_works_beside_says_the_same(tmp_path):
+    sights = [Sight(picture(70, 50), None)]
+
+    one, two = (made(tmp_path / str(b), sights, is_beside=b)[0] for b in (False, True))
+
+    assert one["confidence"].read_bytes() == two["confidence"].read_bytes()
+
+
 def test_what_is_finished_is_not_done_again(tmp_path):
     sights = [Sight(picture(50, 50), None)]
     made(tmp_path, sights)
 
-    network = Network()
+    network = Colours()
     made(tmp_path, sights, network)
 
     assert network.asked == []
@@ -238,7 +252,7 @@ def test_a_run_killed_between_drafts_and_maps_asks_nothing_again(tmp_path):
         drafts.append({"classes": classes, "confidence": confidence})
     files["classes"].unlink()
 
-    made(tmp_path, sights, Network(fails_at=0))
+    made(tmp_path, sights, Colours(fails_at=0))
 
     assert files["classes"].read_bytes() == expected
 

@@ -142,5 +142,16 @@ def test_what_is_heard_comes_in_order_and_the_next_is_started_before_one_is_wait
     assert log == ["start 0", "start 1", "wait 0", "start 2", "wait 1", "wait 2"]
 
 
+def test_of_what_may_not_wait_each_is_heard_before_the_next_is_started():
+    log = []
+
+    def start(number):
+        log.append(f"start {number}")
+        return lambda: log.append(f"wait {number}")
+
+    list(heard(range(2), start, 0))
+    assert log == ["start 0", "wait 0", "start 1", "wait 1"]
+
+
 def test_of_nothing_nothing_is_heard():
     assert list(heard([], lambda _: None)) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline_steps.rasters.mapmaker import MapMaker, Windows
+from pipeline_steps.rasters.mapmaker import MapMaker, Network, Windows
 from pipeline_steps.rasters.store import Scene
 from pipeline_steps.rasters.walk import Sight
 from pipeline_steps.study.manifest import read_manifest
@@ -21,7 +21,7 @@ def work(job: Job, forward: Forward) -> None:
     manifest = Path(job.tiled)
     scene = Scene(manifest, read_manifest(manifest))
 
-    def network(inputs: Sequence[np.ndarray]) -> Callable[[], np.ndarray]:
+    def start(inputs: Sequence[np.ndarray]) -> Callable[[], np.ndarray]:
         said = forward(torch.from_numpy(inputs[0]))
         return lambda: said.cpu().numpy()
 
@@ -36,7 +36,8 @@ def work(job: Job, forward: Forward) -> None:
         LOOKS,
         folder,
     )
-    maker.make(network, CLASSES, lambda _: files, lambda work, _: work)
+    network = Network(start, CLASSES, forward.device.type == "cuda")
+    maker.make(network, lambda _: files, lambda work, _: work)
 
 
 if __name__ == "__main__":
