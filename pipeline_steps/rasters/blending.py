@@ -50,9 +50,7 @@ def blend(
     for number in range(reaching(rows, size, first), len(rows)):
         for window in filter(worth, rows[number]):
             columns, share = slice(window.x, window.x + size), weights[window]
-            for channel, values in zip(total[..., columns], said(window), strict=True):
-                np.multiply(values, share, out=scratch)
-                channel += scratch
+            _add(total[..., columns], said(window), share, scratch)
             weight[:, columns] += share
         top = rows[number][0].y
         done = (rows[number + 1][0].y if number + 1 < len(rows) else height) - top
@@ -62,8 +60,15 @@ def blend(
                 channel /= seen
             yield top, total[:, :done, :width]
         for band in (*total, weight):
-            band[: size - done] = band[done:].copy()
+            band[: size - done] = band[done:]
             band[size - done :] = 0
+
+
+def _add(total: np.ndarray, values: np.ndarray, share: np.ndarray, scratch: np.ndarray) -> None:
+    """Add what a window says, weighted; channel by channel, so that a cache holds what is done."""
+    for sums, channel in zip(total, values, strict=True):
+        np.multiply(channel, share, out=scratch)
+        sums += scratch
 
 
 def reaching(rows: Sequence[Sequence[Window]], size: int, band: int) -> int:

@@ -18,6 +18,9 @@ from pipeline_steps.rasters.store import read
 from pipeline_steps.rasters.walk import Sight, Walk
 from pipeline_steps.rasters.windows import Window, ahead, heard
 
+AT_ONCE = 2**18
+"""Pixels whose maps are made at a time, so that what lies between fits into a cache."""
+
 
 class Network(NamedTuple):
     """What says of windows what is in them.
@@ -119,12 +122,13 @@ class MapMaker:
             band,
         )
         for top, values in bands:
-            values = values[:, max(0, drafts.rows - top) :]
-            rows = Window(drafts.rows, 0, values.shape[1], drafts.width)
-            known = None if valid is None else read(valid, rows)
-            made = rows_of_maps(self.layers, values, known, len(self.looks))
             intact()
-            drafts.append(made)
+            bottom, step = top + values.shape[1], max(1, AT_ONCE // drafts.width)
+            for row in range(drafts.rows, bottom, step):
+                some = values[:, row - top : row - top + step]
+                rows = Window(row, 0, some.shape[1], drafts.width)
+                known = None if valid is None else read(valid, rows)
+                drafts.append(rows_of_maps(self.layers, some, known, len(self.looks)))
 
     def _answers(
         self, index: int, band: int, network: Network, shown: Shown
@@ -138,3 +142,5 @@ class MapMaker:
             for said in heard(shown_inputs, network.start, int(network.is_beside)):
                 yield from said[skipped:]
                 skipped = 0
+                # or it would be there while the next is computed
+                del said

@@ -17,9 +17,6 @@ NONE = 255
 SURE = 254
 """What a probability of 1 is kept as."""
 
-AT_ONCE = 2**18
-"""Pixels whose maps are computed at a time, so that what lies between fits into a cache."""
-
 DESCRIPTIONS = {
     "classes": "land cover",
     "confidence": "probability of the likeliest class, per cent",
@@ -46,21 +43,12 @@ def rows_of_maps(
     their squares, and, for ``depth``, the depth. ``valid`` [n, W] is 1 where the image has data,
     None where all of it has.
     """
-    _, count, width = values.shape
-    made = {
-        name: np.empty((layer.planes, count, width), layer.dtype) for name, layer in layers.items()
-    }
-    step = max(1, AT_ONCE // width)
-    for top in range(0, count, step):
-        rows = slice(top, top + step)
-        is_known = None if valid is None else valid[rows] > 0
-        found = _maps(values[:, rows], layers, classes)
+    found = _maps(values, layers, classes)
+    if valid is not None:
+        is_known = valid > 0
         for name, layer in layers.items():
-            known = (
-                found[name] if is_known is None else np.where(is_known, found[name], layer.nodata)
-            )
-            made[name][:, rows] = known
-    return made
+            found[name] = np.where(is_known, found[name], layer.nodata)
+    return found
 
 
 def _maps(values: np.ndarray, names: Iterable[str], classes: int) -> dict[str, np.ndarray]:

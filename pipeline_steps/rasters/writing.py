@@ -25,6 +25,9 @@ def write_raster(path: Path, array: np.ndarray, grid: Grid, **profile: Any) -> N
 CACHE_MB = 64
 """Blocks that GDAL keeps of what it reads and writes; by default a twentieth of the memory."""
 
+LEVEL = 1
+"""Of deflate: maps are a fifth larger than with GDAL's own, 6, and take a third of the time."""
+
 TYPES = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
 """What GDAL calls the types of maps."""
 
@@ -57,6 +60,7 @@ def write_map(
             path,
             driver="COG",
             compress="DEFLATE",
+            level=LEVEL,
             blocksize=512,
             overview_resampling=resampling,
             BIGTIFF="IF_SAFER",

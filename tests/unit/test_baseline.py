@@ -5,9 +5,13 @@ import timm
 import torch
 import yaml
 from safetensors.torch import save_file
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import update_config
 from torch.nn import functional
 
 from pipeline_steps.models.baseline import build, resolved
+from pipeline_steps.models.sizes import sizes_of
+from pipeline_steps.study.config import load
 from pipeline_steps.study.params.network import Baseline
 from tests.data.studies import ROOT
 
@@ -201,3 +205,22 @@ def test_an_image_is_normalised_as_its_encoder_was_taught():
     assert ours.std.flatten().tolist() == pytest.approx(taught.std)
     assert others.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert taught.mean != (0.485, 0.456, 0.406)
+
+
+def test_the_study_of_one_budget_compares_networks_of_one_size():
+    files = [STUDIES / "dubai.yaml", STUDIES / "_budget.yaml"]
+    config = {}
+    for file in files:
+        update_config(config, load_configfile(str(file)))
+    study = load(config, list(map(str, files)))
+
+    sizes = [
+        sizes_of(study.trainings[name].network.model_dump(mode="json"), 5, 3, (0, 1, 2))
+        for name in ("depthseg", "unet")
+    ]
+
+    assert list(study.trainings) == ["depthseg", "unet"]
+    (ours, trained), (unets, all_of_it) = sizes
+    assert ours == trained and unets == all_of_it
+    assert ours == pytest.approx(unets, rel=0.01)
+    assert ours == pytest.approx(2e6, rel=0.01)

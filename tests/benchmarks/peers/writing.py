@@ -46,6 +46,7 @@ def write_maps(job: Job, image: DatasetReader, rows_of: Callable[[int, int], np.
 
 
 def _finish(draft: Path, path: Path, resampling: str) -> None:
-    options = {"compress": "DEFLATE", "blocksize": BLOCK, "overview_resampling": resampling}
+    options = {"compress": "DEFLATE", "level": 1, "blocksize": BLOCK}
+    options["overview_resampling"] = resampling
     rasterio.shutil.copy(draft, path, driver="COG", **options)
     draft.unlink()
