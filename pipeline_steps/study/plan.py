@@ -62,6 +62,9 @@ class Plan(StageParams):
     window: Count
     """Height of the windows whose probabilities are blended, in pixels."""
 
+    map_bytes: Annotated[int, Field(ge=1)] = 2
+    """Bytes that the maps of one training take for each pixel."""
+
     is_stretched: bool
     """Whether the study says what becomes 0 and 1."""
 
@@ -104,6 +107,7 @@ def plan_of(study: Loaded) -> Plan:
         trainings=len(runs),
         classes=len(config.classes),
         window=config.predict.window,
+        map_bytes=1 + sum(_map_bytes(name, len(config.classes)) for name in config.predict.outputs),
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
         field_window=max(map(_window, networks), default=0),
         field_bytes=max((2 / (1 - one.depth.overlap) ** 2 for one in networks), default=0.0),
@@ -135,6 +139,10 @@ def _cached(training: Train) -> Cached:
     return Cached(crop=training.crop, bytes=turns * one, most=most)
 
 
+def _map_bytes(name: str, classes: int) -> int:
+    return {"depth": 4, "probabilities": classes}.get(name, 1)
+
+
 def _window(teacher: Teacher) -> int:
     """Return the height of a teacher's window in pixels of a scene.
 
@@ -159,12 +167,12 @@ def _seen(study: Loaded) -> set[tuple[str, str]]:
 def disk_gb(plan: Plan, bytes_tiled: int, pixels: int, largest: int) -> float:
     """Return about how much disk a run takes at most, as if nothing were compressed.
 
-    Stores of ``bytes_tiled``, pseudo-depth in two bytes for each of ``pixels`` and teacher, two
-    maps of one byte for each training, and what a teacher said of the ``largest`` raster, in
-    pixels, which goes once its pseudo-depth is made. Weights of networks are left out.
+    Stores of ``bytes_tiled``, pseudo-depth in two bytes for each of ``pixels`` and teacher, the
+    maps of each training, and what lies there while the ``largest`` raster, in pixels, is worked
+    at: what a teacher said of it, or drafts of its maps. Weights of networks are left out.
     """
-    results = bytes_tiled + pixels * (2 * plan.fields + 2 * plan.trainings)
-    return (results + plan.field_bytes * largest) / GB
+    results = bytes_tiled + pixels * (2 * plan.fields + plan.map_bytes * plan.trainings)
+    return (results + max(plan.field_bytes, plan.map_bytes) * largest) / GB
 
 
 def memory_gb(plan: Plan, widths: Iterable[int]) -> float:

@@ -68,10 +68,20 @@ def loaded(folder, monkeypatch, **changes):
     return load(yaml.safe_load(study.read_text()), [str(study)])
 
 
-def test_disk_holds_stores_two_bytes_a_field_and_two_maps_a_training():
+def test_disk_holds_stores_two_bytes_a_field_and_two_maps_a_training_and_drafts_of_one():
     found = disk_gb(PLAN, bytes_tiled=1_000, pixels=100, largest=60)
 
-    assert found == (1_000 + 100 * (4 + 6)) / 1e9
+    assert found == (1_000 + 100 * (4 + 6) + 60 * 2) / 1e9
+
+
+def test_disk_holds_the_maps_that_are_asked_for(tmp_path, monkeypatch):
+    asked = {"outputs": ["entropy", "depth", "probabilities"]}
+    predict = tiny_study()["predict"] | asked
+
+    made = plan_of(loaded(tmp_path, monkeypatch, predict=predict))
+
+    # the class, per cent, four bytes, and one for each class
+    assert made.map_bytes == 1 + 1 + 4 + made.classes
 
 
 def test_disk_holds_what_a_teacher_said_of_the_largest_raster(tmp_path, monkeypatch):
