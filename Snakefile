@@ -3,11 +3,6 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-if not workflow.overwrite_configfiles:
-
-    configfile: f"{workflow.basedir}/config/config.yaml"
-
-
 include: "workflow/rules/common.smk"
 
 
@@ -24,6 +19,7 @@ include: "workflow/rules/stretch.smk"
 include: "workflow/rules/adapt.smk"
 include: "workflow/rules/depth.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/bundle.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/deliver.smk"
@@ -36,5 +32,5 @@ rule all:
     input:
         checked="results/check/findings.json",
         report="results/report/index.html" if study.split("test") else [],
-        new=[*paths.maps(study.split("val", "predict")), *paths.deliveries()],
+        new=[*paths.maps(study.split("val", "predict")), *paths.deliveries(), *paths.bundles()],
     localrule: True

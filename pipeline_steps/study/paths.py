@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from pipeline_steps.study.config import Loaded
+from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.scenes import LAYERS
 from pipeline_steps.study.sidecars import sidecars_of
@@ -69,6 +70,16 @@ class Paths:
         ]
         return list(dict.fromkeys(folders))
 
+    def bundles(self) -> list[str]:
+        """Return the bundle of every training, if the study asks for that."""
+        if self.study.config.bundle is None:
+            return []
+        return [
+            f"results/bundle/{name}/{run.name}/bundle.json"
+            for name in self.study.trainings
+            for run in self.study.runs(name)
+        ]
+
     def first_maps(self) -> list[str]:
         """Return the map of each test scene by each experiment's first run that is tested on it."""
         found: dict[tuple[str, str], str] = {}
@@ -116,6 +127,24 @@ class Paths:
             return self.teacher(training.teacher)
         weights = training.network.encoder.weights
         return [f"results/fetch/{weights}/manifest.json"] if weights else []
+
+    def stated_licence(self, experiment: str) -> list[str]:
+        """Return the flag that tells what the study says of the licence of an encoder's weights."""
+        training = self.study.trainings[experiment]
+        lent = training.network.has_teachers_encoder
+        weights = training.network.encoder.weights
+        model = self.study.teachers[training.teacher].model if lent else weights
+        licence = self.study.config.fetch.models[model].license if model else None
+        return ["--licence", licence] if licence else []
+
+    def local_files(self, model: str) -> list[str]:
+        """Return the files of a model that lies here, so that exchanging them is seen."""
+        source = self.study.config.fetch.models[model].source or ""
+        if os.path.isdir(source):
+            files = [f"{source}/{name}" for name in sorted(os.listdir(source))]
+            return [file for file in files if os.path.isfile(file)]
+        beside = [os.path.join(os.path.dirname(source), name) for name in (CONFIG, PREPROCESSOR)]
+        return [f for f in (source, *beside) if os.path.isfile(source) and os.path.isfile(f)]
 
     def prompts(self) -> list[Prompts]:
         """Return what prompts the network of every experiment."""

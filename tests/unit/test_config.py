@@ -64,6 +64,7 @@ CHOSEN = {
         "elevation": {"nodata": -9999.0},
     },
     "stretch": {"percentiles": [2, 98]},
+    "bundle": {},
     "deliver": {"datetime": "2021-06-01", "polygons": {}},
     "train": {
         "teacher": "local",

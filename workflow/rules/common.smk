@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import shlex
 import shutil
@@ -14,11 +13,15 @@ from pipeline_steps.study.config import load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
 from pipeline_steps.study.paths import Paths
 from pipeline_steps.study.plan import plan_of
 from pipeline_steps.study.runs import Run
 from pipeline_steps.study.teachers import ELEVATION
+
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config/config.yaml"
+
 
 try:
     study = load(config, [str(file) for file in workflow.configfiles])
@@ -157,16 +160,6 @@ def python_of(wildcards):
     """What starts a training: on several devices, a process for each."""
     devices = study.trainings[wildcards.experiment].devices
     return ["torchrun", "--standalone", "--nproc-per-node", devices] if devices > 1 else ["python"]
-
-
-def local_files_of_model(wildcards):
-    """The files of a model that lies here, so that exchanging them is seen."""
-    source = study.config.fetch.models[wildcards.model].source or ""
-    if os.path.isdir(source):
-        files = [f"{source}/{name}" for name in sorted(os.listdir(source))]
-        return [file for file in files if os.path.isfile(file)]
-    beside = [os.path.join(os.path.dirname(source), name) for name in (CONFIG, PREPROCESSOR)]
-    return [file for file in (source, *beside) if os.path.isfile(source) and os.path.isfile(file)]
 
 
 onsuccess:
