@@ -21,6 +21,7 @@ include: "workflow/rules/depth.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/bundle.smk"
 include: "workflow/rules/predict.smk"
+include: "workflow/rules/map.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/deliver.smk"
 include: "workflow/rules/tabulate.smk"
@@ -30,7 +31,5 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        checked="results/check/findings.json",
-        report="results/report/index.html" if study.split("test") else [],
-        new=[*paths.maps(study.split("val", "predict")), *paths.deliveries(), *paths.bundles()],
+        rules.map.output.manifest if asked else paths.goals(),
     localrule: True

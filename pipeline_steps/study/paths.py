@@ -13,11 +13,24 @@ from pipeline_steps.study.sidecars import sidecars_of
 from pipeline_steps.study.teachers import ELEVATION
 
 
+def map_names(outputs: Iterable[str], many: bool) -> list[str]:
+    """Return what the maps of a scene are called: files, or of ``many`` images folders."""
+    names, ends = ["classes", *outputs], {"probabilities": ".zarr"}
+    return names if many else [name + ends.get(name, ".tif") for name in names]
+
+
 class Paths:
     """Paths of one study, by scene, experiment and run."""
 
     def __init__(self, study: Loaded) -> None:
         self.study = study
+
+    def goals(self) -> list[str]:
+        """Return what a run without any other target is for."""
+        tested = ["results/report/index.html"] if self.study.split("test") else []
+        new = self.maps(self.study.split("val", "predict"))
+        checked = "results/check/findings.json"
+        return [checked, *tested, *new, *self.deliveries(), *self.bundles()]
 
     def files_of(self, scenes: Iterable[str]) -> list[str]:
         """Return the files of scenes, and what GDAL reads beside them, such as masks."""
@@ -41,12 +54,6 @@ class Paths:
         """Return a GeoTIFF, or for a scene of many images a folder of them."""
         name = kind if self.study.scenes[scene].is_folder else f"{kind}.tif"
         return f"results/predict/{experiment}/{run}/{scene}/{name}"
-
-    def map_names(self, many: bool) -> list[str]:
-        """Return what the maps of a scene are called: files, or of ``many`` images folders."""
-        names = ["classes", *self.study.config.predict.outputs]
-        ends = {"probabilities": ".zarr"}
-        return names if many else [name + ends.get(name, ".tif") for name in names]
 
     def maps(self, scenes: list[str]) -> list[str]:
         """Return the maps of ``scenes`` by every training."""

@@ -9,11 +9,12 @@ STARTED = time.time()
 
 sys.path.insert(0, workflow.basedir)
 
+from pipeline_steps.study.asked import USAGE, asked_of
 from pipeline_steps.study.config import load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.paths import Paths
+from pipeline_steps.study.paths import Paths, map_names
 from pipeline_steps.study.plan import plan_of
 from pipeline_steps.study.runs import Run
 from pipeline_steps.study.teachers import ELEVATION
@@ -24,6 +25,7 @@ if not workflow.overwrite_configfiles:
 
 
 try:
+    asked = asked_of(config)
     study = load(config, [str(file) for file in workflow.configfiles])
 except StudyError as error:
     sys.exit(f"error: {error}")
@@ -84,10 +86,15 @@ CODES = as_json([c.code for c in study.config.classes])
 LOOKS = as_json([c.look for c in study.config.classes])
 
 
-def map_files(folder, many=False):
+def map_files(folder, outputs, many=False):
     """The maps of a scene, or where it has many images folders of them."""
-    files = [folder + name for name in paths.map_names(many)]
+    files = [f"{folder}/{name}" for name in map_names(outputs, many)]
     return [file if file.endswith(".tif") else directory(file) for file in files]
+
+
+def of_asked(get):
+    """What `map` is asked on the command line; where that is nothing, one line says what to ask."""
+    return lambda wildcards: get(asked) if asked else sys.exit(f"error: map: expected {USAGE}")
 
 
 def network_code(step):
@@ -163,7 +170,7 @@ def python_of(wildcards):
 
 
 onsuccess:
-    say_results("results")
+    say_results("results", asked and asked.folder)
 
 
 onerror:
