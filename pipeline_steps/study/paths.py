@@ -78,11 +78,15 @@ class Paths:
         return list(dict.fromkeys(folders))
 
     def bundles(self) -> list[str]:
-        """Return the bundle of every training, if the study asks for that."""
-        if self.study.config.bundle is None:
-            return []
+        """Return bundle and export of every training, if the study asks for them."""
+        config, files = self.study.config, []
+        if config.bundle is not None:
+            files.append(("bundle", "bundle.json"))
+        if config.export is not None:
+            files.append(("export", "manifest.json"))
         return [
-            f"results/bundle/{name}/{run.name}/bundle.json"
+            f"results/{stage}/{name}/{run.name}/{file}"
+            for stage, file in files
             for name in self.study.trainings
             for run in self.study.runs(name)
         ]

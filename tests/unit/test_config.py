@@ -65,6 +65,7 @@ CHOSEN = {
     },
     "stretch": {"percentiles": [2, 98]},
     "bundle": {},
+    "export": {"window": 64},
     "deliver": {"datetime": "2021-06-01", "polygons": {}},
     "train": {
         "teacher": "local",

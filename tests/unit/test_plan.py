@@ -53,6 +53,7 @@ def folded():
         (gridded(), TINY_ROWS),
         ({"deliver": {}}, [*TINY_ROWS, row("orchard", "predict")]),
         ({"bundle": {}}, TINY_ROWS),
+        ({"export": {}}, TINY_ROWS),
         (folded(), [row("east", "folds"), row("harbour", "folds"), row("mill", "blocks")]),
     ],
     ids=[
@@ -65,6 +66,7 @@ def folded():
         "grid",
         "deliver",
         "bundle",
+        "export",
         "folds",
     ],
 )

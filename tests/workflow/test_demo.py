@@ -77,6 +77,7 @@ def study(finished):
         # how many jobs there are is told by `check`
         ("deliver", {}, {"deliver"} | BELOW_CHECK),
         ("bundle", {}, {"bundle"} | BELOW_CHECK),
+        ("export", {}, {"bundle", "export"} | BELOW_CHECK),
         ("predict", {"overlap": 0.5}, {"predict", "score", "tabulate", "report"}),
         # what a run needs of memory and of disk is told by `check`
         ("predict", {"window": 96}, {"check", "predict", "score", "tabulate", "report"}),
