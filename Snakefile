@@ -3,11 +3,6 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-if not workflow.overwrite_configfiles:
-
-    configfile: f"{workflow.basedir}/config/config.yaml"
-
-
 include: "workflow/rules/common.smk"
 
 
@@ -24,7 +19,10 @@ include: "workflow/rules/stretch.smk"
 include: "workflow/rules/adapt.smk"
 include: "workflow/rules/depth.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/bundle.smk"
 include: "workflow/rules/predict.smk"
+include: "workflow/rules/map.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/deliver.smk"
 include: "workflow/rules/tabulate.smk"
@@ -34,7 +32,5 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        checked="results/check/findings.json",
-        report="results/report/index.html" if study.split("test") else [],
-        new=[*paths.maps(study.split("val", "predict")), *paths.deliveries()],
+        rules.map.output.manifest if asked else paths.goals(),
     localrule: True

@@ -17,9 +17,11 @@ from pipeline_steps.study.experiments import Experiment, Planned, Slug, expanded
 from pipeline_steps.study.overlay import file_with, overlaid, settled
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.bundle import Params as Bundle
 from pipeline_steps.study.params.check import Params as Check
 from pipeline_steps.study.params.deliver import Params as Deliver
 from pipeline_steps.study.params.depth import Params as Depth
+from pipeline_steps.study.params.export import Params as Export
 from pipeline_steps.study.params.fetch import Params as Fetch
 from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.params.report import Params as Report
@@ -81,6 +83,14 @@ class Study(StageParams):
     predict: Predict = Predict()
     """How maps are made."""
 
+    bundle: Bundle | None = None
+    """What a trained network that leaves its study is given along; without this section no network
+    is bundled but by its name."""
+
+    export: Export | None = None
+    """What other runtimes get of a trained network; without this section no network is exported but
+    by its name."""
+
     deliver: Deliver | None = None
     """What a GIS gets of every map; without this section nothing is delivered."""
 
@@ -99,6 +109,16 @@ class Study(StageParams):
 
     variants: dict[Slug, dict[Slug, dict[str, Any]]] = Field({})
     """What grids are made of: axis → value → overrides of `train`, laid over those built in."""
+
+    @property
+    def bundled(self) -> Bundle:
+        """Return what a bundle is given along, one that is asked for by its name too."""
+        return self.bundle or Bundle()
+
+    @property
+    def exported(self) -> Export:
+        """Return how a network is exported, one that is asked for by its name too."""
+        return self.export or Export()
 
     @property
     def delivered(self) -> Deliver:

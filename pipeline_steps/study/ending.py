@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 
-def say_results(results: str) -> None:
-    """Print the table that people wait for, and where everything is."""
+def say_results(results: str, mapped: str | None = None) -> None:
+    """Print the table that people wait for, and where everything is; or where ``mapped`` is."""
+    if mapped:
+        print(f"maps: {Path(mapped).absolute()}", file=sys.stderr)
+        return
     table, report = (Path(results, name) for name in ("tabulate/overall.md", "report/index.html"))
     if table.is_file() and report.is_file():
         print(f"{table.read_text(encoding='utf-8')}\nreport: {report.absolute()}", file=sys.stderr)

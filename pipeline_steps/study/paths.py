@@ -6,10 +6,17 @@ import os
 from collections.abc import Iterable
 
 from pipeline_steps.study.config import Loaded
+from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.scenes import LAYERS
 from pipeline_steps.study.sidecars import sidecars_of
 from pipeline_steps.study.teachers import ELEVATION
+
+
+def map_names(outputs: Iterable[str], many: bool) -> list[str]:
+    """Return what the maps of a scene are called: files, or of ``many`` images folders."""
+    names, ends = ["classes", *outputs], {"probabilities": ".zarr"}
+    return names if many else [name + ends.get(name, ".tif") for name in names]
 
 
 class Paths:
@@ -17,6 +24,13 @@ class Paths:
 
     def __init__(self, study: Loaded) -> None:
         self.study = study
+
+    def goals(self) -> list[str]:
+        """Return what a run without any other target is for."""
+        tested = ["results/report/index.html"] if self.study.split("test") else []
+        new = self.maps(self.study.split("val", "predict"))
+        checked = "results/check/findings.json"
+        return [checked, *tested, *new, *self.deliveries(), *self.bundles()]
 
     def files_of(self, scenes: Iterable[str]) -> list[str]:
         """Return the files of scenes, and what GDAL reads beside them, such as masks."""
@@ -41,12 +55,6 @@ class Paths:
         name = kind if self.study.scenes[scene].is_folder else f"{kind}.tif"
         return f"results/predict/{experiment}/{run}/{scene}/{name}"
 
-    def map_names(self, many: bool) -> list[str]:
-        """Return what the maps of a scene are called: files, or of ``many`` images folders."""
-        names = ["classes", *self.study.config.predict.outputs]
-        ends = {"probabilities": ".zarr"}
-        return names if many else [name + ends.get(name, ".tif") for name in names]
-
     def maps(self, scenes: list[str]) -> list[str]:
         """Return the maps of ``scenes`` by every training."""
         return [
@@ -68,6 +76,20 @@ class Paths:
             for scene in (*self.study.split("test", fold=run.fold), *new)
         ]
         return list(dict.fromkeys(folders))
+
+    def bundles(self) -> list[str]:
+        """Return bundle and export of every training, if the study asks for them."""
+        config, files = self.study.config, []
+        if config.bundle is not None:
+            files.append(("bundle", "bundle.json"))
+        if config.export is not None:
+            files.append(("export", "manifest.json"))
+        return [
+            f"results/{stage}/{name}/{run.name}/{file}"
+            for stage, file in files
+            for name in self.study.trainings
+            for run in self.study.runs(name)
+        ]
 
     def first_maps(self) -> list[str]:
         """Return the map of each test scene by each experiment's first run that is tested on it."""
@@ -116,6 +138,24 @@ class Paths:
             return self.teacher(training.teacher)
         weights = training.network.encoder.weights
         return [f"results/fetch/{weights}/manifest.json"] if weights else []
+
+    def stated_licence(self, experiment: str) -> list[str]:
+        """Return the flag that tells what the study says of the licence of an encoder's weights."""
+        training = self.study.trainings[experiment]
+        lent = training.network.has_teachers_encoder
+        weights = training.network.encoder.weights
+        model = self.study.teachers[training.teacher].model if lent else weights
+        licence = self.study.config.fetch.models[model].license if model else None
+        return ["--licence", licence] if licence else []
+
+    def local_files(self, model: str) -> list[str]:
+        """Return the files of a model that lies here, so that exchanging them is seen."""
+        source = self.study.config.fetch.models[model].source or ""
+        if os.path.isdir(source):
+            files = [f"{source}/{name}" for name in sorted(os.listdir(source))]
+            return [file for file in files if os.path.isfile(file)]
+        beside = [os.path.join(os.path.dirname(source), name) for name in (CONFIG, PREPROCESSOR)]
+        return [f for f in (source, *beside) if os.path.isfile(source) and os.path.isfile(f)]
 
     def prompts(self) -> list[Prompts]:
         """Return what prompts the network of every experiment."""

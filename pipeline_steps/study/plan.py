@@ -99,6 +99,8 @@ def plan_of(study: Loaded) -> Plan:
     # the rule `all` counts too
     jobs = once + len(runs) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
     jobs += sum(map(len, mapped)) if config.deliver else 0
+    # an export is one of a bundle
+    jobs += len(runs) * (bool(config.bundle or config.export) + bool(config.export))
     jobs += 2 if any(tested) else 0
     cached = [_cached(training) for training in study.trainings.values() if training.feature_cache]
     return Plan(

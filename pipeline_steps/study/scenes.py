@@ -71,6 +71,14 @@ def read_scenes(
     return scenes
 
 
+def scene_of(name: str, image: str) -> Scene:
+    """Return a lone image, or all that a pattern matches, as a scene without a table.
+
+    Raises StudyError where no file is there.
+    """
+    return _Row({"scene": name, "image": image, "split": "predict"}, "", None, "map").scene()
+
+
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         text = table.read_text(encoding="utf-8-sig")

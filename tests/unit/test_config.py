@@ -64,6 +64,8 @@ CHOSEN = {
         "elevation": {"nodata": -9999.0},
     },
     "stretch": {"percentiles": [2, 98]},
+    "bundle": {},
+    "export": {"window": 64},
     "deliver": {"datetime": "2021-06-01", "polygons": {}},
     "train": {
         "teacher": "local",

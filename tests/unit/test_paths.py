@@ -134,3 +134,27 @@ def test_an_encoder_of_random_weights_comes_from_nowhere(paths):
     found = paths(row("a", "train"), row("b", "test"))
 
     assert found.encoder("depthseg") == found.teacher("elevation") == []
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_every_training_is_bundled_if_the_study_asks_for_that(paths, is_asked):
+    chosen = {"depthseg": {"seeds": [0, 3]}}
+    sections = {"bundle": {}} if is_asked else {}
+
+    found = paths(row("a", "train"), row("b", "test"), experiments=chosen, **sections)
+
+    folders = [f"results/bundle/depthseg/seed-{seed}" for seed in (0, 3)]
+    assert found.bundles() == ([f"{folder}/bundle.json" for folder in folders] if is_asked else [])
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_a_licence_that_is_stated_is_that_of_the_encoder_s_weights(paths, lent):
+    models = tiny_study()["fetch"]["models"]
+    models["tiny-depth-anything"]["license"] = "MIT"
+    encoder = {"name": "teacher", "arguments": None} if lent else {}
+    train = {"teacher": "town", "network": {"encoder": encoder}}
+    sections = {"fetch": {"models": models}, "experiments": {"own": {"train": train}}}
+
+    found = paths(row("a", "train"), row("b", "test"), **sections)
+
+    assert found.stated_licence("own") == (["--licence", "MIT"] if lent else [])

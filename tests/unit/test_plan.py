@@ -52,9 +52,23 @@ def folded():
         (lent(), [*TINY_ROWS, row("orchard", "predict")]),
         (gridded(), TINY_ROWS),
         ({"deliver": {}}, [*TINY_ROWS, row("orchard", "predict")]),
+        ({"bundle": {}}, TINY_ROWS),
+        ({"export": {}}, TINY_ROWS),
         (folded(), [row("east", "folds"), row("harbour", "folds"), row("mill", "blocks")]),
     ],
-    ids=["tiny", "val", "predict", "no-test", "blocks", "lent", "grid", "deliver", "folds"],
+    ids=[
+        "tiny",
+        "val",
+        "predict",
+        "no-test",
+        "blocks",
+        "lent",
+        "grid",
+        "deliver",
+        "bundle",
+        "export",
+        "folds",
+    ],
 )
 def test_jobs_are_as_many_as_snakemake_counts(tmp_path, monkeypatch, change, rows):
     found, expected = plan(tmp_path, tiny_study() | change, rows, monkeypatch)

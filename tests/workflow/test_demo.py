@@ -76,6 +76,8 @@ def study(finished):
         ("score", {"boundary_px": 1}, {"score", "tabulate", "report"}),
         # how many jobs there are is told by `check`
         ("deliver", {}, {"deliver"} | BELOW_CHECK),
+        ("bundle", {}, {"bundle"} | BELOW_CHECK),
+        ("export", {}, {"bundle", "export"} | BELOW_CHECK),
         ("predict", {"overlap": 0.5}, {"predict", "score", "tabulate", "report"}),
         # what a run needs of memory and of disk is told by `check`
         ("predict", {"window": 96}, {"check", "predict", "score", "tabulate", "report"}),

@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import shlex
 import shutil
@@ -10,17 +9,23 @@ STARTED = time.time()
 
 sys.path.insert(0, workflow.basedir)
 
+from pipeline_steps.study.asked import USAGE, asked_of
 from pipeline_steps.study.config import load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
-from pipeline_steps.study.paths import Paths
+from pipeline_steps.study.paths import Paths, map_names
 from pipeline_steps.study.plan import plan_of
 from pipeline_steps.study.runs import Run
 from pipeline_steps.study.teachers import ELEVATION
 
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config/config.yaml"
+
+
 try:
+    asked = asked_of(config)
     study = load(config, [str(file) for file in workflow.configfiles])
 except StudyError as error:
     sys.exit(f"error: {error}")
@@ -81,10 +86,15 @@ CODES = as_json([c.code for c in study.config.classes])
 LOOKS = as_json([c.look for c in study.config.classes])
 
 
-def map_files(folder, many=False):
+def map_files(folder, outputs, many=False):
     """The maps of a scene, or where it has many images folders of them."""
-    files = [folder + name for name in paths.map_names(many)]
+    files = [f"{folder}/{name}" for name in map_names(outputs, many)]
     return [file if file.endswith(".tif") else directory(file) for file in files]
+
+
+def of_asked(get):
+    """What `map` is asked on the command line; where that is nothing, one line says what to ask."""
+    return lambda wildcards: get(asked) if asked else sys.exit(f"error: map: expected {USAGE}")
 
 
 def network_code(step):
@@ -159,18 +169,8 @@ def python_of(wildcards):
     return ["torchrun", "--standalone", "--nproc-per-node", devices] if devices > 1 else ["python"]
 
 
-def local_files_of_model(wildcards):
-    """The files of a model that lies here, so that exchanging them is seen."""
-    source = study.config.fetch.models[wildcards.model].source or ""
-    if os.path.isdir(source):
-        files = [f"{source}/{name}" for name in sorted(os.listdir(source))]
-        return [file for file in files if os.path.isfile(file)]
-    beside = [os.path.join(os.path.dirname(source), name) for name in (CONFIG, PREPROCESSOR)]
-    return [file for file in (source, *beside) if os.path.isfile(source) and os.path.isfile(file)]
-
-
 onsuccess:
-    say_results("results")
+    say_results("results", asked and asked.folder)
 
 
 onerror:

@@ -1,6 +1,6 @@
 rule fetch:
     input:
-        files=local_files_of_model,
+        files=lambda wildcards: paths.local_files(wildcards.model),
     # `update`: what is there stays where the hub is out of reach, and is not downloaded again.
     output:
         config=update("results/fetch/{model}/config.json"),

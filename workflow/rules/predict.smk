@@ -6,7 +6,7 @@ rule predict:
         image=ancient("results/tile/{scene}/image.zarr"),
         depth=fed_to,
     output:
-        maps=map_files("results/predict/{experiment}/{run}/{scene}/"),
+        maps=map_files("results/predict/{experiment}/{run}/{scene}", study.config.predict.outputs),
     log:
         "logs/predict/{experiment}/{run}/{scene}.log",
     benchmark:
@@ -32,6 +32,8 @@ rule predict:
 
 use rule predict as predict_folder with:
     output:
-        maps=map_files("results/predict/{experiment}/{run}/{scene}/", many=True),
+        maps=map_files(
+            "results/predict/{experiment}/{run}/{scene}", study.config.predict.outputs, True
+        ),
     wildcard_constraints:
         scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),

@@ -1,0 +1,1 @@
+"""From an image to its maps: what `tile`, `predict` and `map` share."""

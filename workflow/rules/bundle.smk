@@ -1,0 +1,28 @@
+rule bundle:
+    input:
+        model="results/train/{experiment}/{run}/manifest.json",
+        trained=ancient("results/train/{experiment}/{run}/model.safetensors"),
+        tiles=lambda wildcards: tiles(learned(wildcards)),
+        encoder=lambda wildcards: paths.encoder(wildcards.experiment),
+    output:
+        weights="results/bundle/{experiment}/{run}/model.safetensors",
+        manifest="results/bundle/{experiment}/{run}/bundle.json",
+    log:
+        "logs/bundle/{experiment}/{run}.log",
+    benchmark:
+        "benchmarks/bundle/{experiment}/{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/steps.yaml"
+    params:
+        step=as_json(study.config.bundled),
+        code=fingerprint("pipeline_steps.bundle"),
+        looks=LOOKS,
+        predict=params_for("predict"),
+        encoder=lambda wildcards, input: ["--encoder", *input.encoder] if input.encoder else [],
+        licence=lambda wildcards: paths.stated_licence(wildcards.experiment),
+    shell:
+        "python -m pipeline_steps.bundle --name {wildcards.experiment:q}/{wildcards.run:q}"
+        " --model {input.model:q} --tiles {input.tiles:q} {params.encoder:q} {params.licence:q}"
+        " --weights {output.weights:q} --manifest {output.manifest:q} --looks {params.looks:q}"
+        " --predict {params.predict:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
