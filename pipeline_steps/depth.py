@@ -17,6 +17,7 @@ from pipeline_steps.rasters.place import factor_to, gsd_m, window_of
 from pipeline_steps.rasters.relief import Relief
 from pipeline_steps.rasters.seamless import Field, Running
 from pipeline_steps.rasters.store import Scene, in_rows, known, new_array, rows_of
+from pipeline_steps.rasters.watch import watched
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.fingerprint import fingerprint
@@ -95,6 +96,8 @@ class _Maker:
         self.teacher, self.facts = teacher, read_manifest(teacher) if teacher else {}
         self.aligns = self.facts.get("step") != "adapt" if params.align is None else params.align
         self.sizes = [self._size(index) for index in range(len(scene.rasters))] if teacher else []
+        stores = ["image", *(("elevation",) if scene.facts["has_elevation"] else ())]
+        self.intact = watched(scene.folder / f"{store}.zarr" for store in stores)
         # a raster of another ground sampling distance is resampled otherwise
         self._running = functools.lru_cache(maxsize=1)(self._start)
 
@@ -109,6 +112,7 @@ class _Maker:
                 facts |= self._finish(index, lambda: rows_of(elevation), ([], []))
             else:
                 facts |= self._said(index)
+            self.intact()
             write_text(file, json.dumps(facts, allow_nan=False))
         return json.loads(file.read_text())
 
@@ -124,7 +128,7 @@ class _Maker:
             field = Field(picture, valid, size, params.overlap, ledger, anchor)
             if not field.is_complete:
                 show = functools.partial(track, what=self.scene.rasters[index], unit="batches")
-                field.listen(self._running(resample), params.batch, show)
+                field.listen(self._running(resample), params.batch, show, self.intact)
             before, after = field.align() if self.aligns else (field.disagreement(),) * 2
             facts = {"windows": len(field.windows), "window_px": size}
             facts |= {"disagreement_before": before, "disagreement": after}

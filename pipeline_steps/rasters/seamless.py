@@ -56,10 +56,17 @@ class Field:
         """Return whether the ledger holds all windows, and the coarse one if there is one."""
         return len(self.ledger) == len(self.windows) + self.is_anchored
 
-    def listen(self, running: Running, batch: int, shown: Shown) -> None:
+    def listen(
+        self,
+        running: Running,
+        batch: int,
+        shown: Shown,
+        intact: Callable[[], None] = lambda: None,
+    ) -> None:
         """Let the network say what it sees in all windows, ``batch`` at a time, into the ledger.
 
         A thread reads ahead and another writes behind, so that the network does not wait.
+        ``intact`` is asked before anything is written; what it raises ends the run.
         """
         count = len(self.windows)
         done = count if len(self.ledger) >= count else len(self.ledger) // batch * batch
@@ -71,6 +78,7 @@ class Field:
         ):
             pending: Future[None] | None = None
             for said in heard(shown(pixels, steps), running):
+                intact()
                 # after a batch that failed the next would be written in its place
                 if pending:
                     pending.result()

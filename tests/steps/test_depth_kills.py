@@ -126,3 +126,30 @@ def test_what_was_begun_otherwise_is_begun_anew(tmp_path, inputs, monkeypatch, c
         depth.run(teacher, scene, stretch, *files, depth.Params(**params | change))
 
     assert digest_of(begun / "depth.zarr") == digest_of(fresh / "depth.zarr")
+
+
+def test_a_source_that_vanishes_midway_is_an_error_and_nothing_of_it_is_kept(
+    tmp_path, inputs, monkeypatch
+):
+    teacher, scene, stretch = inputs
+    source, folder, asked = tmp_path / "scene", tmp_path / "town" / "a", []
+    shutil.copytree(scene.parent, source)
+
+    def says(_, resample):
+        def running(pixels):
+            asked.append(len(pixels))
+            if len(asked) == 5:
+                shutil.rmtree(source / "image.zarr")
+            return lambda: pixels.mean(axis=1)
+
+        return running
+
+    monkeypatch.setattr(depth._Maker, "_start", says)
+    with pytest.raises(ValueError, match=r"image\.zarr: changed while it was read, expected it to"):
+        work(teacher, source / "manifest.json", stretch, folder)
+    assert not (folder / "depth.zarr").exists()
+    shutil.copytree(scene.parent / "image.zarr", source / "image.zarr")
+    for place in (folder, tmp_path / "fresh" / "a"):
+        work(teacher, source / "manifest.json", stretch, place)
+
+    assert digest_of(folder / "depth.zarr") == digest_of(tmp_path / "fresh" / "a" / "depth.zarr")
