@@ -163,9 +163,11 @@ def _network(
     settings = params.network.model_dump(mode="json")
     settings = module.resolved(settings, weights, len(facts["bands"]), facts["rgb"])
     network = module.build(classes, weights, settings)
-    for name, (count, trained) in parameters_of(network).items():
-        share = 100 * trained / parameters_of(network).get("encoder", (count,))[0]
-        log.info("%s: %d parameters, %d trained (%.1f %% of encoder)", name, count, trained, share)
+    sizes = {name: size for name, size in parameters_of(network).items() if size[0]}
+    for name, (count, trained) in sizes.items():
+        log.info("%s: %d parameters, %d trained", name, count, trained)
+        if "encoder" in sizes:
+            log.info("%s: %.1f %% of encoder", name, 100 * trained / sizes["encoder"][0])
     return network, settings
 
 

@@ -93,7 +93,9 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def training(**changes) -> Train:
-    network = TINY["network"] | changes.pop("network", {})
+    network = changes.pop("network", {})
+    # a network of another model begins anew, as in a study
+    network = network if "model" in network else TINY["network"] | network
     return Train.model_validate_json(json.dumps(TINY | changes | {"network": network}))
 
 

@@ -8,7 +8,7 @@ import rasterio
 from pipeline_steps import predict, tile
 from pipeline_steps.study.classes import IGNORE, ClassLook
 from tests.steps.conftest import LOOKS, tile_arguments, training
-from tests.steps.test_train import trained
+from tests.steps.test_train import baseline, trained
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +39,16 @@ def test_a_map_lies_on_its_sources_grid_with_colours_and_names(tmp_path, model, 
         assert 1 < len(np.unique(found.read(1))) <= found.read(1).max() + 1 <= len(LOOKS)
     with rasterio.open(confidence) as sure:
         assert 100 / len(LOOKS) - 1 <= sure.read(1).min() <= sure.read(1).max() <= 100
+
+
+def test_a_baseline_maps_too(tmp_path, covered):
+    model = trained(tmp_path / "model", covered, baseline()) / "manifest.json"
+
+    classes, confidence = mapped(tmp_path, model, covered)
+
+    with rasterio.open(classes) as found, rasterio.open(confidence) as sure:
+        assert found.read(1).max() < len(LOOKS)
+        assert sure.read(1).max() <= 100
 
 
 def test_windows_of_another_batch_give_the_same_map(tmp_path, model, covered):

@@ -46,6 +46,32 @@ def trained(folder, covered, params, depths=(), seed=0, **changes):
     return folder
 
 
+def baseline(**changes):
+    arguments = {"decoder_channels": [16, 16, 8, 8, 8]}
+    network = {"model": "baseline", "encoder": {"name": "resnet18"}, "arguments": arguments}
+    return training(network=network, **changes)
+
+
+def test_a_baseline_is_trained_and_the_log_says_how_large_it_is(tmp_path, covered, caplog):
+    with caplog.at_level("INFO"):
+        folder = trained(tmp_path, covered, baseline())
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (count, learned), *_ = (size for size in manifest["parameters"].values() if size[0])
+    assert count == learned > 1e6
+    assert f"network: {count} parameters, {learned} trained" in caplog.text
+    assert load_file(folder / "model.safetensors")
+
+
+def test_the_log_says_how_large_parts_are_beside_the_encoder(tmp_path, covered, height, caplog):
+    with caplog.at_level("INFO"):
+        folder = trained(tmp_path, covered, training(), [height])
+
+    sizes = json.loads((folder / "manifest.json").read_text())["parameters"]
+    share = 100 * sizes["adapters"][1] / sizes["encoder"][0]
+    assert f"adapters: {share:.1f} % of encoder" in caplog.text
+
+
 def test_a_training_leaves_weights_history_and_how_to_rebuild_them(tmp_path, covered, height):
     params = training()
     folder = trained(tmp_path, covered, params, [height])
