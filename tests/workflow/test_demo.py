@@ -188,9 +188,15 @@ def test_a_study_that_is_moved_computes_nothing_anew(finished, source, tmp_path)
     "module, old, new, rules",
     [
         ("train", '"""Train one', '"""Teach one', set()),
-        ("models/decoder", "max(32, channels // 2)", "max(16, channels // 2)", BELOW_TRAIN),
+        (
+            "models/decoder",
+            "max(32, channels // 2)",
+            "max(16, channels // 2)",
+            {"check"} | BELOW_TRAIN,
+        ),
         ("training/losses", "SIGMA, REACH = 1.5", "SIGMA, REACH = 2.5", BELOW_LOSSES),
-        ("rasters/windows", "np.hanning(size + 2)", "np.hamming(size + 2)", BELOW_RASTERS),
+        ("rasters/windows", "max(1, int(size", "max(2, int(size", BELOW_RASTERS),
+        ("rasters/blending", "np.hanning(size", "np.hamming(size", {"depth"} | BELOW_TRAIN),
         ("rasters/align", "ROUNDS = 12", "ROUNDS = 13", {"depth"} | BELOW_TRAIN),
         ("rasters/terrain", "STEP_M = 0.5", "STEP_M = 0.6", BELOW_READERS),
         ("rasters/splits", "DRAWS = 2000", "DRAWS = 200", BELOW_SPLITS),
