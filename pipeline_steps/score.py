@@ -27,7 +27,7 @@ def run(
     classes: Path,
     counts: Path,
     experiment: str,
-    seed: int,
+    seed: int | None,
     fold: int | None,
     params: Params,
 ) -> None:

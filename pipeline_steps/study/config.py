@@ -107,6 +107,10 @@ class Study(StageParams):
     """What is compared: a name → its seeds and its overrides of `train`; null drops an experiment
     of an earlier file."""
 
+    ensembles: dict[Slug, Annotated[tuple[Slug, ...], Field(min_length=1)]] = Field({})
+    """Maps by several networks together: a name → experiments. It maps with the mean of what all
+    their trainings say, those of every seed, and is one run among theirs in the tables."""
+
     variants: dict[Slug, dict[Slug, dict[str, Any]]] = Field({})
     """What grids are made of: axis → value → overrides of `train`, laid over those built in."""
 
@@ -153,7 +157,8 @@ class Study(StageParams):
 class Loaded:
     """A checked study: its config, its scenes, and each experiment's training.
 
-    ``experiments`` and ``trainings`` have those that a grid of the config stands for.
+    ``experiments`` and ``trainings`` have those that a grid of the config stands for; ensembles
+    are among the experiments alone.
     """
 
     config: Study
@@ -174,8 +179,33 @@ class Loaded:
         ]
 
     def runs(self, experiment: str) -> list[Run]:
-        """Return the trainings of an experiment."""
+        """Return the runs of an experiment: its trainings, or an ensemble's one for each fold."""
         return runs_of(self.experiments[experiment].seeds, self.config.split.folds)
+
+    def all_runs(self) -> list[tuple[str, Run]]:
+        """Return what makes maps: the runs of every experiment, beside its name."""
+        return [(name, run) for name in self.experiments for run in self.runs(name)]
+
+    def all_trainings(self) -> list[tuple[str, Run]]:
+        """Return those of them that are a training."""
+        return [(name, run) for name, run in self.all_runs() if name in self.trainings]
+
+    def members(self, experiment: str, run: Run) -> list[tuple[str, Run]]:
+        """Return the trainings whose networks map in a run: its own, or those of an ensemble."""
+        together = self.experiments[experiment].ensemble
+        if not together:
+            return [(experiment, run)]
+        return [(e, one) for e in together for one in self.runs(e) if one.fold == run.fold]
+
+    def models(self, experiment: str) -> list[str]:
+        """Return what kinds of network map in an experiment, each once."""
+        names = self.experiments[experiment].ensemble or (experiment,)
+        return sorted({self.trainings[name].network.model for name in names})
+
+    def fed(self, experiment: str, run: Run) -> list[str]:
+        """Return the teacher of every network that is fed a depth when it maps in a run."""
+        trained = [self.trainings[name] for name, _ in self.members(experiment, run)]
+        return [one.teacher for one in trained if one.teacher and one.network.is_fed]
 
     def divided(self, scenes: list[str]) -> list[str]:
         """Return those of ``scenes`` that are divided into blocks."""
@@ -230,16 +260,18 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     except ValidationError as error:
         place = file_with(key_of(error), files) or where
         raise StudyError(f"{place}: {in_one_line(error)}") from None
-    experiments = expanded(study.experiments, study.variants, files)
+    experiments = expanded(study.experiments, study.ensembles, study.variants, files)
     trainings = {
         name: overlaid(Train, config.get("train") or {}, one.layers, _key(name), files)
         for name, one in experiments.items()
+        if not one.ensemble
     }
     teachers = teachers_of(study.fetch, study.adapt, study.depth, config, files)
     for name, training in trainings.items():
         for wrong in _misfits(training, study, teachers):
             stated = [*experiments[name].key.split("."), *wrong.partition(" ")[0].split(".")]
             raise StudyError(f"{file_with(stated, files) or where}: {_key(name)}.{wrong}")
+    _ensembles_agree(experiments, trainings, files)
     table = _beside_its_file(study.scenes, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
@@ -272,6 +304,21 @@ def _misfits(training: Train, study: Study, teachers: dict[str, Teacher]) -> Ite
         yield f"teacher is {shown}, expected a network for the encoder 'teacher': {nets}"
     if training.depth_control != "none" and not network.prompter:
         yield f"depth_control is {training.depth_control!r}, expected 'none' without a prompter"
+
+
+def _ensembles_agree(
+    experiments: dict[str, Planned], trainings: dict[str, Train], files: list[str]
+) -> None:
+    """Raise StudyError where the networks of an ensemble do not see the same bands."""
+    for name, planned in experiments.items():
+        seen = {other: trainings[other].network.encoder.bands for other in planned.ensemble}
+        if len(set(seen.values())) > 1:
+            key = f"ensembles.{name}"
+            raise StudyError(
+                f"{file_with(key.split('.'), files) or 'the study'}: {key}: network.encoder.bands"
+                f" are {', '.join(f'{bands!r} of {other!r}' for other, bands in seen.items())},"
+                " expected the same"
+            )
 
 
 def _beside_its_file(scenes: str, files: list[str]) -> str:

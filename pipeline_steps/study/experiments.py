@@ -48,12 +48,14 @@ class Experiment(StageParams):
 class Planned:
     """One experiment, with the grid that it is of, if any.
 
-    ``layers`` are its overrides of `train` in order, each beside the key that it stands under.
+    ``layers`` are its overrides of `train` in order, each beside the key that it stands under. An
+    ensemble has none, but the names of the experiments whose networks it maps with.
     """
 
-    seeds: tuple[int, ...]
+    seeds: tuple[int | None, ...]
     layers: tuple[tuple[str, dict[str, Any]], ...]
     cell: Cell | None = None
+    ensemble: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -62,11 +64,15 @@ class Planned:
 
 
 def expanded(
-    experiments: Mapping[str, Experiment], variants: Variants, files: list[str]
+    experiments: Mapping[str, Experiment],
+    ensembles: Mapping[str, tuple[str, ...]],
+    variants: Variants,
+    files: list[str],
 ) -> dict[str, Planned]:
     """Return every experiment by its name; a grid's are named after it and their values.
 
-    Raises StudyError where an axis or a value is not known, or two experiments have one name.
+    Ensembles come last. Raises StudyError where an axis, a value or what an ensemble is of is not
+    known, or two experiments have one name.
     """
     known = merged(BUILT_IN, variants)
     found: dict[str, Planned] = {}
@@ -76,7 +82,23 @@ def expanded(
                 key = f"experiments.{entry}" + (".grid" if stated.grid else "")
                 _refuse(files, key, f"gives {name!r} a second time, expected distinct names")
             found[name] = planned
-    return found
+    together = {name: _together(name, of, found, files) for name, of in ensembles.items()}
+    return found | together
+
+
+def _together(
+    name: str, members: tuple[str, ...], known: Mapping[str, Planned], files: list[str]
+) -> Planned:
+    """Return an ensemble; of all seeds it is one run, and so has none."""
+    key = f"ensembles.{name}"
+    if name in known:
+        _refuse(files, key, "is an experiment's name too, expected distinct names")
+    for member in members:
+        if member not in known:
+            _refuse(files, key, f"has {member!r}, expected experiments: {', '.join(known)}")
+    if len(set(members)) < len(members):
+        _refuse(files, key, f"is {list(members)}, expected each experiment once")
+    return Planned((None,), (), ensemble=members)
 
 
 def _planned(

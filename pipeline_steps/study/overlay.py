@@ -66,18 +66,19 @@ def settled(config: dict[str, Any], files: list[str]) -> dict[str, Any]:
     """Return ``config``, which Snakemake merged from ``files``, as the files mean it.
 
     A network of which a later file states another model has no key of the earlier one, and an
-    experiment of an earlier file that a later one states to be null is gone.
+    experiment or ensemble of an earlier file that a later one states to be null is gone.
     """
     stated = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in files]
     config = copy.deepcopy(config)
     for key in list(_networks(config)):
         holder = _at(config, key[:-1])
         holder[NETWORK] = _of_its_model(holder[NETWORK], [_at(one, key) for one in stated])
-    experiments = config.get("experiments")
-    for name in list(experiments) if isinstance(experiments, dict) else ():
-        earlier = (_at(one, ["experiments", name]) for one in stated)
-        if experiments[name] is None and any(isinstance(one, dict) for one in earlier):
-            del experiments[name]
+    for section in ("experiments", "ensembles"):
+        entries = config.get(section)
+        for name in list(entries) if isinstance(entries, dict) else ():
+            earlier = (_at(one, [section, name]) for one in stated)
+            if entries[name] is None and any(isinstance(one, dict | list) for one in earlier):
+                del entries[name]
     return config
 
 

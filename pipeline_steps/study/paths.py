@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
 from pipeline_steps.study.prompts import Prompts
+from pipeline_steps.study.runs import Run
 from pipeline_steps.study.scenes import LAYERS
 from pipeline_steps.study.sidecars import sidecars_of
 from pipeline_steps.study.teachers import ELEVATION
@@ -55,14 +56,15 @@ class Paths:
         name = kind if self.study.scenes[scene].is_folder else f"{kind}.tif"
         return f"results/predict/{experiment}/{run}/{scene}/{name}"
 
+    def members(self, experiment: str, run: str) -> list[str]:
+        """Return the folders of the trainings whose networks map in a run."""
+        found = self.study.members(experiment, Run.named(run))
+        return [f"results/train/{name}/{one.name}" for name, one in found]
+
     def maps(self, scenes: list[str]) -> list[str]:
-        """Return the maps of ``scenes`` by every training."""
-        return [
-            self.map_of(name, run.name, scene)
-            for name in self.study.trainings
-            for run in self.study.runs(name)
-            for scene in scenes
-        ]
+        """Return the maps of ``scenes`` by every run."""
+        runs = self.study.all_runs()
+        return [self.map_of(name, run.name, scene) for name, run in runs for scene in scenes]
 
     def deliveries(self) -> list[str]:
         """Return the folder that a GIS gets of every map, if the study asks for that."""
@@ -71,8 +73,7 @@ class Paths:
         new = self.study.split("val", "predict")
         folders = [
             f"results/deliver/{name}/{run.name}/{scene}"
-            for name in self.study.trainings
-            for run in self.study.runs(name)
+            for name, run in self.study.all_runs()
             for scene in (*self.study.split("test", fold=run.fold), *new)
         ]
         return list(dict.fromkeys(folders))
@@ -87,25 +88,22 @@ class Paths:
         return [
             f"results/{stage}/{name}/{run.name}/{file}"
             for stage, file in files
-            for name in self.study.trainings
-            for run in self.study.runs(name)
+            for name, run in self.study.all_trainings()
         ]
 
     def first_maps(self) -> list[str]:
         """Return the map of each test scene by each experiment's first run that is tested on it."""
         found: dict[tuple[str, str], str] = {}
-        for name in self.study.trainings:
-            for run in self.study.runs(name):
-                for scene in self.study.split("test", fold=run.fold):
-                    found.setdefault((name, scene), self.map_of(name, run.name, scene))
+        for name, run in self.study.all_runs():
+            for scene in self.study.split("test", fold=run.fold):
+                found.setdefault((name, scene), self.map_of(name, run.name, scene))
         return list(found.values())
 
     def histories(self) -> list[str]:
         """Return the losses of every training."""
         return [
             f"results/train/{name}/{run.name}/history.csv"
-            for name in self.study.trainings
-            for run in self.study.runs(name)
+            for name, run in self.study.all_trainings()
         ]
 
     def panels(self) -> list[str]:
@@ -116,11 +114,10 @@ class Paths:
         ]
 
     def counts(self) -> list[str]:
-        """Return the confusion counts of every training on each of its test scenes."""
+        """Return the confusion counts of every run on each of its test scenes."""
         return [
             f"results/score/{name}/{run.name}/{scene}.json"
-            for name in self.study.trainings
-            for run in self.study.runs(name)
+            for name, run in self.study.all_runs()
             for scene in self.study.split("test", fold=run.fold)
         ]
 

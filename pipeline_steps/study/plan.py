@@ -53,8 +53,8 @@ class Plan(StageParams):
     fields: Count
     """Teachers that see every scene."""
 
-    trainings: Count
-    """Trainings, each of which maps scenes."""
+    runs: Count
+    """Trainings and ensembles, each of which maps scenes."""
 
     classes: Count
     """Classes, whose probabilities are blended."""
@@ -63,7 +63,7 @@ class Plan(StageParams):
     """Height of the windows whose probabilities are blended, in pixels."""
 
     map_bytes: Annotated[int, Field(ge=1)] = 2
-    """Bytes that the maps of one training take for each pixel."""
+    """Bytes that the maps of one run take for each pixel."""
 
     is_stretched: bool
     """Whether the study says what becomes 0 and 1."""
@@ -87,7 +87,7 @@ class Plan(StageParams):
 def plan_of(study: Loaded) -> Plan:
     """Return the plan of a study."""
     config, scenes = study.config, list(study.scenes)
-    runs = [(name, run) for name in study.trainings for run in study.runs(name)]
+    runs, trained = study.all_runs(), study.all_trainings()
     tested = [study.split("test", fold=run.fold) for _, run in runs]
     new = study.split("val", "predict")
     mapped = [{*new, *test} for test in tested]
@@ -97,16 +97,16 @@ def plan_of(study: Loaded) -> Plan:
     once = 1 + len(scenes) + len(study.divided(scenes)) + 1 + len(study.fetched().models)
     once += (len(scenes) if config.synthesize else 0) + len(adapted) + len(_seen(study))
     # the rule `all` counts too
-    jobs = once + len(runs) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
+    jobs = once + len(trained) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
     jobs += sum(map(len, mapped)) if config.deliver else 0
     # an export is one of a bundle
-    jobs += len(runs) * (bool(config.bundle or config.export) + bool(config.export))
+    jobs += len(trained) * (bool(config.bundle or config.export) + bool(config.export))
     jobs += 2 if any(tested) else 0
     cached = [_cached(training) for training in study.trainings.values() if training.feature_cache]
     return Plan(
         jobs=jobs,
         fields=len(teachers),
-        trainings=len(runs),
+        runs=len(runs),
         classes=len(config.classes),
         window=config.predict.window,
         map_bytes=1 + sum(_map_bytes(name, len(config.classes)) for name in config.predict.outputs),
@@ -170,10 +170,10 @@ def disk_gb(plan: Plan, bytes_tiled: int, pixels: int, largest: int) -> float:
     """Return about how much disk a run takes at most, as if nothing were compressed.
 
     Stores of ``bytes_tiled``, pseudo-depth in two bytes for each of ``pixels`` and teacher, the
-    maps of each training, and what lies there while the ``largest`` raster, in pixels, is worked
+    maps of each run, and what lies there while the ``largest`` raster, in pixels, is worked
     at: what a teacher said of it, or drafts of its maps. Weights of networks are left out.
     """
-    results = bytes_tiled + pixels * (2 * plan.fields + plan.map_bytes * plan.trainings)
+    results = bytes_tiled + pixels * (2 * plan.fields + plan.map_bytes * plan.runs)
     return (results + max(plan.field_bytes, plan.map_bytes) * largest) / GB
 
 

@@ -1,4 +1,4 @@
-"""A run: one training of an experiment, and the scenes it learns from and is tested on."""
+"""A run of an experiment: the scenes it learns from and is tested on."""
 
 import random
 import re
@@ -10,26 +10,39 @@ from pipeline_steps.study.scenes import Scene
 
 
 class Run(NamedTuple):
-    """One training: its seed, and its fold where a study has folds."""
+    """A training, by its seed, and its fold where a study has folds.
 
-    seed: int
+    Without a seed it is an ensemble of all of them.
+    """
+
+    seed: int | None
     fold: int | None
 
     @property
     def name(self) -> str:
         """Return what folders call it."""
-        return f"seed-{self.seed}" + ("" if self.fold is None else f"-fold-{self.fold}")
+        seed = "seeds" if self.seed is None else f"seed-{self.seed}"
+        return seed + ("" if self.fold is None else f"-fold-{self.fold}")
+
+    @property
+    def flags(self) -> list[str]:
+        """Return what tells a step which run it is."""
+        flags = {"--seed": self.seed, "--fold": self.fold}
+        return [word for flag, n in flags.items() if n is not None for word in (flag, str(n))]
 
     @classmethod
     def named(cls, name: str) -> "Run":
         """Return the run that is called ``name``; raises ValueError where none can be."""
-        found = re.fullmatch(r"seed-(\d+)(?:-fold-(\d+))?", name)
+        found = re.fullmatch(r"(?:seeds|seed-(\d+))(?:-fold-(\d+))?", name)
         if not found:
-            raise ValueError(f"run is {name!r}, expected seed-<n> or seed-<n>-fold-<k>")
-        return cls(int(found[1]), None if found[2] is None else int(found[2]))
+            raise ValueError(
+                f"run is {name!r}, expected seed-<n> or seeds, and with folds -fold-<k>"
+            )
+        seed, fold = (None if number is None else int(number) for number in found.groups())
+        return cls(seed, fold)
 
 
-def runs_of(seeds: Iterable[int], folds: int | None) -> list[Run]:
+def runs_of(seeds: Iterable[int | None], folds: int | None) -> list[Run]:
     """Return a run for each seed, and with folds for each seed and fold."""
     return [
         Run(seed, fold) for seed in seeds for fold in ([None] if folds is None else range(folds))

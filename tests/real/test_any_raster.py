@@ -37,7 +37,7 @@ COLOURS = {
 }
 DUBAI = [ClassCode(name=name, rgb=rgb) for name, rgb in COLOURS.items()]
 UNLABELLED = (155, 155, 155)
-PLAN = Plan(jobs=1, fields=1, trainings=1, classes=4, window=64, is_stretched=False)
+PLAN = Plan(jobs=1, fields=1, runs=1, classes=4, window=64, is_stretched=False)
 
 
 def pixels_of(path):

@@ -11,7 +11,7 @@ from pipeline_steps.study.params.fetch import Model
 from tests.steps.conftest import CODES
 
 GRID = Grid(64, 64, "EPSG:32632", (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
-PLAN = Plan(jobs=9, fields=1, trainings=2, classes=7, window=64, is_stretched=False)
+PLAN = Plan(jobs=9, fields=1, runs=2, classes=7, window=64, is_stretched=False)
 LABELS = np.repeat(np.arange(8, dtype=np.uint8) % 7, 8)[None, :, None].repeat(64, 2)
 
 

@@ -40,7 +40,7 @@ HEADER_BYTES = 200
 SALT = 5
 """Of 25 that were tried one that finds much: names that are no text, places that are none."""
 
-PLAN = Plan(jobs=1, fields=1, trainings=1, classes=4, window=64, is_stretched=True)
+PLAN = Plan(jobs=1, fields=1, runs=1, classes=4, window=64, is_stretched=True)
 TILE = {"chunk": 16, "unlisted_labels": "ignore", "vectors": Vectors(attribute="what")}
 
 TIFFS = {

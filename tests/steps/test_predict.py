@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+import zarr
 
 from pipeline_steps import predict, tile
 from pipeline_steps.study.classes import IGNORE, ClassLook
@@ -95,6 +96,29 @@ def test_a_network_that_is_fed_sees_the_height(tmp_path, covered, height):
     folder = trained(tmp_path, covered, training(network={"depth": "fed"}), [height])
     classes, _ = mapped(tmp_path / "map", folder / "manifest.json", covered, fed=height)
     assert classes.is_file()
+
+
+def probable(folder, models, scene, *fed):
+    params = predict.Params(window=32, batch=2, precision="fp32", outputs=("probabilities",))
+    files = [folder / "classes.tif", folder / "probabilities.zarr"]
+    predict.run(models, scene, list(fed), files, LOOKS, params)
+    return zarr.open_group(files[1], mode="r")["probabilities"][:].astype(int)
+
+
+def test_an_ensemble_s_probabilities_are_the_mean_of_its_networks(tmp_path, covered, height):
+    settings = {"fed": training(network={"depth": "fed"}), "plain": baseline()}
+    fed, plain = (
+        trained(tmp_path / name, covered, one, [height]) / "manifest.json"
+        for name, one in settings.items()
+    )
+
+    together = probable(tmp_path / "both", [fed, plain], covered, height)
+
+    one = probable(tmp_path / "one", [fed], covered, height)
+    two = probable(tmp_path / "two", [plain], covered)
+    assert np.abs(one - two).max() > 4
+    # each is rounded to a 255th
+    assert np.abs(together - (one + two) / 2).max() <= 1
 
 
 def test_other_classes_than_the_models_are_refused(tmp_path, model, covered):

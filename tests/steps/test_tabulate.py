@@ -125,6 +125,13 @@ def test_counts_are_summed_over_scenes_before_any_score_is_taken(tmp_path):
     assert float(scenes["large"]["oa"]) == pytest.approx(80 / 100)
 
 
+def test_an_ensemble_of_all_seeds_is_one_run(tmp_path, two_seeds):
+    tables = made(tmp_path, [*two_seeds, counted(tmp_path, "mean", None, "town", GOOD)])
+
+    row = read(tables, "overall")[1]
+    assert (row["experiment"], row["seeds"], row["miou_sd"]) == ("mean", "1", "")
+
+
 def test_scenes_are_summed_within_a_seed_and_never_over_seeds(tmp_path):
     parts = {
         (0, "a"): [[1, 1], [0, 0]],

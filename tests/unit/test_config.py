@@ -78,6 +78,7 @@ CHOSEN = {
         "patience": 5,
     },
     "experiments": {"one": {"grid": {"parts": ["both"], "size": ["small"]}}},
+    "ensembles": {"seeds": ["one-both-small"]},
     "variants": {"size": {"small": {"crop": 64}}},
 }
 """Everything that has no default value, or null."""
@@ -798,6 +799,13 @@ def test_a_network_of_another_model_in_a_later_file_begins_anew_too(at):
     }
 
 
+def test_an_ensemble_of_an_earlier_file_is_dropped_by_null(at):
+    first = SMALL | {"experiments": {"one": {}, "two": {}}, "ensembles": {"mean": ["one", "two"]}}
+    over = {"experiments": {"two": None}, "ensembles": {"mean": None}}
+
+    assert list(written(at, first=first, over=over).experiments) == ["one"]
+
+
 def test_an_experiment_of_an_earlier_file_is_dropped_by_null(at):
     first = SMALL | {"experiments": {"one": {}, "two": {}}}
 
@@ -869,6 +877,18 @@ def test_an_experiment_has_a_run_for_each_seed_and_fold(at):
 
     names = ["seed-7-fold-0", "seed-7-fold-1", "seed-3-fold-0", "seed-3-fold-1"]
     assert [run.name for run in found.runs("one")] == names
+
+
+def test_an_ensemble_of_folds_keeps_to_the_networks_of_its_fold(at):
+    table(at, *FOLDS)
+    found = loaded(at, SMALL | {"split": {"folds": 2}, "ensembles": {"mean": ["one"]}})
+
+    runs = found.runs("mean")
+
+    assert [run.name for run in runs] == ["seeds-fold-0", "seeds-fold-1"]
+    for run in runs:
+        members = [one.name for _, one in found.members("mean", run)]
+        assert members == [f"seed-{seed}-fold-{run.fold}" for seed in (0, 1, 2)]
 
 
 def test_every_scene_of_folds_is_tested_once_and_learned_from_in_all_other_folds(at):

@@ -238,3 +238,57 @@ def test_only_models_that_are_used_are_fetched(order):
         "L": "dinov2-large",
     }
     assert all(one.network.widths is None for one in weights.values())
+
+
+def ensemble(grid, members, **sections):
+    entry = {"seeds": [3, 5], "grid": {"parts": ["neither", "both"]}}
+    return grid(entry, ensembles={"mean": members}, **sections)
+
+
+def test_an_ensemble_maps_with_every_seed_of_its_experiments_and_trains_nothing(grid):
+    found = ensemble(grid, ["g-both", "g-neither"])
+
+    assert list(found.trainings) == ["g-neither", "g-both"]
+    assert list(found.experiments) == ["g-neither", "g-both", "mean"]
+    (run,) = found.runs("mean")
+    names = [(name, one.name) for name, one in found.members("mean", run)]
+    assert names == [(name, f"seed-{n}") for name in ("g-both", "g-neither") for n in (3, 5)]
+    assert ("mean", run) in found.all_runs()
+    assert ("mean", run) not in found.all_trainings()
+
+
+def test_an_ensemble_is_fed_what_its_networks_are_fed_in_their_order(grid):
+    fed = {"seeds": [0, 1], "train": {"network": {"depth": "fed"}}}
+    true = {"seeds": [0], "train": {"network": {"depth": "fed"}, "teacher": "elevation"}}
+
+    beside = {"fed": fed, "true": true}
+    found = grid({"seeds": [0]}, beside=beside, ensembles={"mean": ["true", "g", "fed"]})
+
+    (run,) = found.runs("mean")
+    assert found.fed("mean", run) == ["elevation", "town", "town"]
+    assert found.models("mean") == ["depthseg"]
+
+
+@pytest.mark.parametrize(
+    "ensembles, said",
+    [
+        ({"mean": ["h"]}, "ensembles.mean has 'h', expected experiments: g"),
+        ({"a": ["g"], "b": ["a"]}, "ensembles.b has 'a', expected experiments: g"),
+        ({"mean": ["g", "g"]}, "ensembles.mean is ['g', 'g'], expected each experiment once"),
+        ({"g": ["g"]}, "ensembles.g is an experiment's name too, expected distinct names"),
+        ({"mean": []}, "ensembles.mean is '[]', expected have at least 1 item"),
+    ],
+)
+def test_an_ensemble_of_what_is_no_experiment_is_refused(grid, ensembles, said):
+    assert refused(grid, {}, ensembles=ensembles).startswith(said)
+
+
+def test_the_networks_of_an_ensemble_see_the_same_bands(grid):
+    network = {"network": {"encoder": {"bands": "all"}}}
+    beside, ensembles = {"two": {"train": network}}, {"mean": ["g", "two"]}
+
+    line = refused(grid, {}, beside=beside, ensembles=ensembles)
+
+    assert line == (
+        "ensembles.mean: network.encoder.bands are 'rgb' of 'g', 'all' of 'two', expected the same"
+    )

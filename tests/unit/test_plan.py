@@ -7,7 +7,7 @@ from pipeline_steps.study.config import load
 from pipeline_steps.study.plan import LIBRARIES_GB, Cached, Plan, disk_gb, memory_gb, plan_of
 from tests.data.studies import ROOT, TINY_ROWS, row, snakemake, tiny_study, write_study
 
-PLAN = Plan(jobs=1, fields=2, trainings=3, classes=5, window=100, is_stretched=False)
+PLAN = Plan(jobs=1, fields=2, runs=3, classes=5, window=100, is_stretched=False)
 PLAIN = {"seeds": [0, 1], "train": {"network": {"prompter": False}}}
 
 
@@ -207,4 +207,4 @@ def test_the_plan_knows_whether_a_study_says_what_becomes_black_and_white(
     made = plan_of(loaded(tmp_path, monkeypatch, stretch=stretch))
 
     assert made.is_stretched is is_stretched
-    assert (made.fields, made.trainings, made.classes, made.window) == (2, 2, 7, 64)
+    assert (made.fields, made.runs, made.classes, made.window) == (2, 2, 7, 64)

@@ -19,7 +19,13 @@ FOLDED = [scene(name, "folds") for name in "abcdefgh"]
 
 @pytest.mark.parametrize(
     "run, name",
-    [(Run(0, None), "seed-0"), (Run(12, 0), "seed-12-fold-0"), (Run(3, 4), "seed-3-fold-4")],
+    [
+        (Run(0, None), "seed-0"),
+        (Run(12, 0), "seed-12-fold-0"),
+        (Run(3, 4), "seed-3-fold-4"),
+        (Run(None, None), "seeds"),
+        (Run(None, 2), "seeds-fold-2"),
+    ],
 )
 def test_a_run_is_called_by_seed_and_fold_and_found_by_its_name(run, name):
     assert run.name == name
@@ -27,11 +33,12 @@ def test_a_run_is_called_by_seed_and_fold_and_found_by_its_name(run, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "seed-", "seed-1-fold-", "fold-1", "seed--1", "seed-1-fold-1x"]
+    "name", ["", "seed-", "seed-1-fold-", "fold-1", "seed--1", "seed-1-fold-1x", "seeds-1"]
 )
 def test_another_name_is_refused_with_what_was_expected(name):
     with pytest.raises(
-        ValueError, match=f"run is '{name}', expected seed-<n> or seed-<n>-fold-<k>"
+        ValueError,
+        match=f"run is '{name}', expected seed-<n> or seeds, and with folds -fold-<k>",
     ):
         Run.named(name)
 

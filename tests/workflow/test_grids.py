@@ -55,6 +55,27 @@ def test_what_a_grid_calls_its_axes_matters_to_the_tables_alone(tmp_path):
     assert {re.search(r"-m pipeline_steps\.(\w+)", one)[1] for one in this ^ that} == {"tabulate"}
 
 
+def test_an_ensemble_maps_with_every_network_and_is_scored_as_one_run(tmp_path):
+    config = tiny_study() | {"ensembles": {"mean": ["two", "one"]}}
+    fed = {"train": {"network": {"depth": "fed"}}}
+    config["experiments"] = {"one": {"seeds": [4]}, "two": {"seeds": [0, 1]} | fed}
+    done = snakemake(ROOT, write_study(tmp_path, config, TINY_ROWS), "-n", "-p")
+    said = [line for line in done.stdout.splitlines() if "mean/seeds" in line]
+
+    (predict,) = (line for line in said if "-m pipeline_steps.predict" in line)
+    models = [
+        f"results/train/{name}/manifest.json" for name in ("two/seed-0", "two/seed-1", "one/seed-4")
+    ]
+    assert f"--models {' '.join(models)} --tile" in predict
+    depth = "results/depth/town/harbour/manifest.json"
+    assert (
+        f"--depths {depth} {depth} --maps results/predict/mean/seeds/harbour/classes.tif" in predict
+    )
+    (score,) = (line for line in said if "-m pipeline_steps.score" in line)
+    assert "--experiment mean --params" in score.replace("  ", " ")
+    assert not [line for line in said if "-m pipeline_steps.train" in line]
+
+
 def test_several_devices_are_one_job_with_a_process_for_each(tmp_path):
     more = ("--resources", "gpu=4")
     said = planned(tmp_path, {"one": {"seeds": [0]}}, *more, devices=2)

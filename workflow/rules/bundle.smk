@@ -11,6 +11,8 @@ rule bundle:
         "logs/bundle/{experiment}/{run}.log",
     benchmark:
         "benchmarks/bundle/{experiment}/{run}.tsv"
+    wildcard_constraints:
+        experiment=one_of(study.trainings),
     localrule: True
     conda:
         "../../envs/steps.yaml"

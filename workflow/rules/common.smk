@@ -64,10 +64,10 @@ def one_of(names):
 
 wildcard_constraints:
     scene=one_of(study.scenes),
-    experiment=one_of(study.trainings),
+    experiment=one_of(study.experiments),
     teacher=one_of(study.teachers),
     model=one_of(study.config.fetch.models),
-    run=r"seed-\d+(-fold-\d+)?",
+    run=r"(seeds|seed-\d+)(-fold-\d+)?",
 
 
 def as_json(value):
@@ -98,17 +98,11 @@ def of_asked(get):
 
 
 def network_code(step):
-    """The step's fingerprint with the one network that the experiment names."""
+    """The step's fingerprint with the networks that the experiment names."""
     return lambda wildcards: fingerprint(
         f"pipeline_steps.{step}",
-        f"pipeline_steps.models.{study.trainings[wildcards.experiment].network.model}",
+        *(f"pipeline_steps.models.{name}" for name in study.models(wildcards.experiment)),
     )
-
-
-def seed_and_fold(wildcards):
-    """The flags that tell a step which run it is."""
-    run = Run.named(wildcards.run)
-    return ["--seed", run.seed] + ([] if run.fold is None else ["--fold", run.fold])
 
 
 def learned(wildcards):
@@ -157,10 +151,17 @@ def depths_of(scenes):
     return inputs
 
 
+def of_members(file):
+    """This file of every training whose network predicts."""
+    return lambda wildcards: [
+        f"{folder}/{file}" for folder in paths.members(wildcards.experiment, wildcards.run)
+    ]
+
+
 def fed_to(wildcards):
-    """The pseudo-depth of the scene that a network is fed when it predicts."""
-    training = study.trainings[wildcards.experiment]
-    return depths(training.teacher, [wildcards.scene]) if training.network.is_fed else []
+    """The pseudo-depth of the scene for each network that is fed one when it predicts."""
+    fed = study.fed(wildcards.experiment, Run.named(wildcards.run))
+    return [path for teacher in fed for path in depths(teacher, [wildcards.scene])]
 
 
 def python_of(wildcards):

@@ -12,6 +12,8 @@ rule export:
         "logs/export/{experiment}/{run}.log",
     benchmark:
         "benchmarks/export/{experiment}/{run}.tsv"
+    wildcard_constraints:
+        experiment=one_of(study.trainings),
     conda:
         "../../envs/steps.yaml"
     threads: NETWORK_THREADS

@@ -1,7 +1,7 @@
 rule predict:
     input:
-        model="results/train/{experiment}/{run}/manifest.json",
-        weights=ancient("results/train/{experiment}/{run}/model.safetensors"),
+        models=of_members("manifest.json"),
+        weights=ancient(of_members("model.safetensors")),
         tile="results/tile/{scene}/manifest.json",
         image=ancient("results/tile/{scene}/image.zarr"),
         depth=fed_to,
@@ -25,7 +25,7 @@ rule predict:
         code=network_code("predict"),
         looks=LOOKS,
     shell:
-        "python -m pipeline_steps.predict --models {input.model:q} --tile {input.tile:q}"
+        "python -m pipeline_steps.predict --models {input.models:q} --tile {input.tile:q}"
         " --depths {input.depth:q} --maps {output.maps:q}"
         " --looks {params.looks:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
 

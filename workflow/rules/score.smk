@@ -20,7 +20,7 @@ rule score:
     params:
         step=params_for("score"),
         code=fingerprint("pipeline_steps.score"),
-        run=seed_and_fold,
+        run=lambda wildcards: Run.named(wildcards.run).flags,
     shell:
         "python -m pipeline_steps.score --tile {input.tile:q} --splits {input.splits:q}"
         " --classes {input.classes:q}"

@@ -17,6 +17,8 @@ rule train:
         "logs/train/{experiment}/{run}.log",
     benchmark:
         "benchmarks/train/{experiment}/{run}.tsv"
+    wildcard_constraints:
+        experiment=one_of(study.trainings),
     conda:
         "../../envs/steps.yaml"
     threads: NETWORK_THREADS
@@ -29,7 +31,7 @@ rule train:
         code=network_code("train"),
         encoder=lambda wildcards, input: ["--encoder", *input.encoder] if input.encoder else [],
         python=python_of,
-        run=seed_and_fold,
+        run=lambda wildcards: Run.named(wildcards.run).flags,
     # a signal that all of the group get shall not end the shell before the training has ended
     shell:
         "trap : TERM; {params.python:q} -m pipeline_steps.train"
