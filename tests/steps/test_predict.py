@@ -117,7 +117,7 @@ def test_an_ensemble_s_probabilities_are_the_mean_of_its_networks(tmp_path, cove
     one = probable(tmp_path / "one", [fed], covered, height)
     two = probable(tmp_path / "two", [plain], covered)
     assert np.abs(one - two).max() > 4
-    # each is rounded to a 255th
+    # each is rounded to a 254th
     assert np.abs(together - (one + two) / 2).max() <= 1
 
 
