@@ -45,21 +45,23 @@ def blend(
     rows = grid(height, width, size, overlap)
     weights = _Weights(height, width, size, overlap, weighting, halo)
     total = np.zeros((channels, size, max(width, size)), np.float32)
-    weight = np.zeros(total.shape[1:], np.float32)
+    lost = np.zeros(total.shape[1:], np.float32)
     scratch = np.empty((size, size), np.float32)
     for number in range(reaching(rows, size, first), len(rows)):
-        for window in filter(worth, rows[number]):
+        for window in rows[number]:
             columns, share = slice(window.x, window.x + size), weights[window]
-            _add(total[..., columns], said(window), share, scratch)
-            weight[:, columns] += share
+            if worth(window):
+                _add(total[..., columns], said(window), share, scratch)
+            else:
+                lost[:, columns] += share
         top = rows[number][0].y
         done = (rows[number + 1][0].y if number + 1 < len(rows) else height) - top
         if number >= first:
-            seen = np.maximum(weight[:done, :width], np.finfo(np.float32).tiny)
-            for channel in total[:, :done, :width]:
-                channel /= seen
+            if lost[:done].any():
+                left = np.maximum(1 - lost[:done, :width], np.finfo(np.float32).tiny)
+                total[:, :done, :width] /= left
             yield top, total[:, :done, :width]
-        for band in (*total, weight):
+        for band in (*total, lost):
             band[: size - done] = band[done:]
             band[size - done :] = 0
 
@@ -97,13 +99,13 @@ def lines(begins: Sequence[int], size: int, weighting: Weighting, halo: int = 0)
 
 
 class _Weights:
-    """What every window counts at its pixels, float32 [size, size]."""
+    """What every window counts at its pixels, float32 [size, size]; of all windows together 1."""
 
     def __init__(
         self, height: int, width: int, size: int, overlap: float, weighting: Weighting, halo: int
     ) -> None:
         self._rows, self._columns = (
-            _along(starts(length, size, overlap), size, weighting, halo)
+            _shares(_along(starts(length, size, overlap), size, weighting, halo), size)
             for length in (height, width)
         )
         self._last: tuple[np.ndarray, np.ndarray] | None = None
@@ -115,6 +117,16 @@ class _Weights:
         if self._last is None or any(a is not b for a, b in zip(lines, self._last, strict=True)):
             self._last, self._found = lines, np.outer(*lines)
         return self._found
+
+
+def _shares(lines: dict[int, np.ndarray], size: int) -> dict[int, np.ndarray]:
+    """Return lines that add up to 1 at every pixel; equal ones are one array."""
+    total = np.zeros(max(lines) + size, np.float32)
+    for begin, line in lines.items():
+        total[begin : begin + size] += line
+    found: dict[bytes, np.ndarray] = {}
+    shares = {begin: line / total[begin : begin + size] for begin, line in lines.items()}
+    return {begin: found.setdefault(one.tobytes(), one) for begin, one in shares.items()}
 
 
 def _along(begins: list[int], size: int, weighting: Weighting, halo: int) -> dict[int, np.ndarray]:

@@ -74,11 +74,15 @@ def _maps(values: np.ndarray, names: Iterable[str], classes: int) -> dict[str, n
 
 
 def _likeliest(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return argmax and maximum over the first axis, in one pass: numpy's takes thrice as long."""
+    """Return argmax and maximum over the first axis, in one pass and without a branch a pixel."""
     best, likeliest = shares[0].copy(), np.zeros(shares.shape[1:], np.uint8)
-    for number, share in enumerate(shares[1:], 1):
-        np.copyto(likeliest, number, where=share > best)
+    is_more = np.empty(best.shape, bool)
+    number = is_more.view(np.uint8)
+    for index, share in enumerate(shares[1:], 1):
+        np.greater(share, best, out=is_more)
         np.maximum(best, share, out=best)
+        number *= np.uint8(index)
+        np.maximum(likeliest, number, out=likeliest)
     return likeliest, best
 
 

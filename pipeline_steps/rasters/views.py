@@ -28,28 +28,27 @@ class Picture:
         self.array, self.shown, self.limits = array, list(shown), limits
         low, high = np.array(limits, np.float64)[self.shown].T[:, :, None, None]
         self._low, self._range = low.astype(np.float32), (high - low).astype(np.float32)
-        self._tables = self._looked_up()
         self.shape: tuple[int, int, int] = (len(self.shown), *array.shape[1:])
         self.nbytes: int = int(np.prod(array.shape)) * array.dtype.itemsize
 
     def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
-        pixels = np.asarray(self.array[(slice(None), *index[-2:])])
-        if self._tables is not None:
-            pairs = zip(self._tables, self.shown, strict=True)
-            return np.stack([table.take(pixels[band]) for table, band in pairs])
-        is_whole = self.shown == list(range(len(pixels)))
-        return self._stretched(pixels if is_whole else pixels[self.shown])
+        pixels = self._pixels(index)
+        return self._stretched(pixels, np.empty((len(self.shown), *pixels.shape[1:]), np.float32))
 
-    def _stretched(self, pixels: np.ndarray) -> np.ndarray:
-        shown = (pixels.astype(np.float32) - self._low) / self._range
-        return np.nan_to_num(shown.clip(0, 1), copy=False)
+    def read_into(self, index: tuple[Any, ...], target: np.ndarray) -> None:
+        """Write what ``index`` gives into ``target``: clearing fresh memory takes longer."""
+        self._stretched(self._pixels(index), target)
 
-    def _looked_up(self) -> np.ndarray | None:
-        """Return what every value becomes, [shown, values], where there are few: that is faster."""
-        if self.array.dtype not in (np.uint8, np.uint16):
-            return None
-        values = np.arange(np.iinfo(self.array.dtype).max + 1)
-        return self._stretched(np.broadcast_to(values, (len(self.shown), 1, values.size)))[:, 0]
+    def _pixels(self, index: tuple[Any, ...]) -> np.ndarray:
+        return np.asarray(self.array[(slice(None), *index[-2:])])
+
+    def _stretched(self, pixels: np.ndarray, target: np.ndarray) -> np.ndarray:
+        for band, place in zip(target, self.shown, strict=True):
+            band[:] = pixels[place]
+        target -= self._low
+        target /= self._range
+        np.clip(target, 0, 1, out=target)
+        return target if pixels.dtype.kind in "ui" else np.nan_to_num(target, copy=False)
 
     def held(self) -> "Picture":
         """Return the same picture with its pixels, as they are, in memory."""

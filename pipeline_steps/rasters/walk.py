@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline_steps.rasters.blending import reaching
 from pipeline_steps.rasters.store import read
+from pipeline_steps.rasters.views import Picture
 from pipeline_steps.rasters.windows import Window, grid, padded
 
 
@@ -69,8 +70,20 @@ class Walk:
         ]
         for start in range(first // self.batch * self.batch, len(windows), self.batch):
             some = windows[start : start + self.batch]
-            image = np.stack([self._seen(self.sights[i].picture, w) for i, w in some])
+            image = self._images(some)
             yield [image if fed is None else self._with(image, fed, some) for fed in self._feds()]
+
+    def _images(self, some: Sequence[tuple[int, Window]]) -> np.ndarray:
+        bands = self.sights[0].picture.shape[0]
+        images = np.empty((len(some), bands, self.size, self.size), np.float32)
+        for image, (index, window) in zip(images, some, strict=True):
+            picture = self.sights[index].picture
+            is_whole = min(picture.shape[-2:]) >= self.size
+            if is_whole and isinstance(picture, Picture):
+                picture.read_into(window.slices, image)
+            else:
+                image[:] = self._seen(picture, window)
+        return images
 
     def _feds(self) -> Iterator[int | None]:
         """Yield for each network which of a sight's ``fed`` it gets, if any."""

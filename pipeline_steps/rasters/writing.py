@@ -13,6 +13,7 @@ import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
 
+from pipeline_steps.rasters.overviews import Level, Resampling, write_overviews
 from pipeline_steps.rasters.raster import Grid
 
 
@@ -28,6 +29,9 @@ CACHE_MB = 64
 LEVEL = 1
 """Of deflate: maps are a fifth larger than with GDAL's own, 6, and take a third of the time."""
 
+BLOCK = 512
+"""Height and width of a map's blocks in pixels, and the most of its least overview."""
+
 TYPES = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
 """What GDAL calls the types of maps."""
 
@@ -38,7 +42,7 @@ def write_map(
     grid: Grid,
     dtype: str,
     nodata: float,
-    resampling: str,
+    resampling: Resampling,
     description: str,
     classes: Sequence[tuple[str, tuple[int, int, int]]] = (),
 ) -> None:
@@ -48,11 +52,19 @@ def write_map(
     the values from 0 on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    levels = write_overviews(
+        Level(draft, grid.height, grid.width), dtype, nodata, resampling, BLOCK
+    )
+    frames = [level.file.with_suffix(".vrt") for level in levels]
+    for level, frame in zip(levels, frames, strict=True):
+        small = Grid(level.height, level.width, None, grid.transform)
+        frame.write_text(_frame(level.file, small, dtype, nodata, "", ()), encoding="utf-8")
     frame = draft.with_suffix(".vrt")
-    frame.write_text(_frame(draft, grid, dtype, nodata, description, classes), encoding="utf-8")
+    text = _frame(draft, grid, dtype, nodata, description, classes, frames)
+    frame.write_text(text, encoding="utf-8")
     with (
         warnings.catch_warnings(),
-        rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"),
+        rasterio.Env(GDAL_CACHEMAX=CACHE_MB),
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         rasterio.shutil.copy(
@@ -61,11 +73,11 @@ def write_map(
             driver="COG",
             compress="DEFLATE",
             level=LEVEL,
-            blocksize=512,
-            overview_resampling=resampling,
+            blocksize=BLOCK,
             BIGTIFF="IF_SAFER",
         )
-    frame.unlink()
+    for file in (frame, *frames, *(level.file for level in levels)):
+        file.unlink()
 
 
 def _frame(
@@ -75,8 +87,12 @@ def _frame(
     nodata: float,
     description: str,
     classes: Sequence[tuple[str, tuple[int, int, int]]],
+    overviews: Sequence[Path] = (),
 ) -> str:
-    """Return what tells GDAL how to read plain rows: a virtual raster beside them."""
+    """Return what tells GDAL how to read plain rows: a virtual raster beside them.
+
+    ``overviews`` are the like of smaller ones, the largest first.
+    """
     root = ElementTree.Element(
         "VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height)
     )
@@ -106,6 +122,11 @@ def _frame(
         ElementTree.SubElement(band, f"{name}Offset").text = str(value)
     order = "LSB" if sys.byteorder == "little" else "MSB"
     ElementTree.SubElement(band, "ByteOrder").text = order
+    for file in overviews:
+        overview = ElementTree.SubElement(band, "Overview")
+        name = ElementTree.SubElement(overview, "SourceFilename", relativeToVRT="1")
+        name.text = file.name
+        ElementTree.SubElement(overview, "SourceBand").text = "1"
     return ElementTree.tostring(root, encoding="unicode")
 
 

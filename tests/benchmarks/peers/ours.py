@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline_steps.models.device import keep_memory
 from pipeline_steps.rasters.mapmaker import MapMaker, Network, Windows
 from pipeline_steps.rasters.store import Scene
 from pipeline_steps.rasters.walk import Sight
@@ -18,6 +19,8 @@ LOOKS = [(str(number), (40 * number, 40 * number, 40 * number)) for number in ra
 
 def work(job: Job, forward: Forward) -> None:
     """Write the maps of a tiled scene, as ``predict`` does."""
+    if forward.device.type == "cpu":
+        keep_memory()
     manifest = Path(job.tiled)
     scene = Scene(manifest, read_manifest(manifest))
 
