@@ -21,12 +21,12 @@ from pipeline_steps.study.fingerprint import fingerprint
 from pipeline_steps.study.manifest import digest_of, numbered, read_manifest, write_manifest
 from pipeline_steps.study.params.train import Params
 from pipeline_steps.study.progress import track
-from pipeline_steps.study.publish import begun, release, remove
+from pipeline_steps.study.publish import begun, release
 from pipeline_steps.training.augment import Augmentation
 from pipeline_steps.training.crops import Drawing
 from pipeline_steps.training.fabric import new_fabric
 from pipeline_steps.training.layers import Layers, layers_of
-from pipeline_steps.training.learning import CHECKPOINT, Learning, Plan
+from pipeline_steps.training.learning import Learning, Plan
 from pipeline_steps.training.loop import Recipe
 from pipeline_steps.training.objective import Objective, weights_of
 from pipeline_steps.training.optimiser import adamw, polynomial
@@ -96,8 +96,6 @@ def _publish(
     losses.to_csv(work / history.name, index=False)
     made = {path.stem: work / path.name for path in (model, history, panels)}
     write_manifest(work / manifest.name, *modules, made=made, **facts)
-    # with it alone, what is half released could not be gone on with
-    remove(work / CHECKPOINT)
     release(work, model, history, manifest, panels)
     log.info("model: %s", model)
 

@@ -32,12 +32,16 @@ def publishing(*finals: Path) -> Iterator[list[Path]]:
             remove(partial)
 
 
+KEY = "key.json"
+"""What says that a folder of work is whole, and what it depends on."""
+
+
 def begun(folder: Path, key: Any) -> Path:
     """Return a folder for what is being made: empty, unless a killed run left it with this key.
 
     ``key`` is all that what lies there depends on, as JSON.
     """
-    file, text = folder / "key.json", json.dumps(key, sort_keys=True)
+    file, text = folder / KEY, json.dumps(key, sort_keys=True)
     if not file.is_file() or file.read_text() != text:
         remove(folder)
         folder.mkdir(parents=True)
@@ -46,11 +50,36 @@ def begun(folder: Path, key: Any) -> Path:
 
 
 def release(folder: Path, *finals: Path) -> None:
-    """Give what lies in ``folder``, under the names of ``finals``, its place; remove the rest."""
+    """Give what lies in ``folder``, under the names of ``finals``, its place; remove the rest.
+
+    What is published stays in the folder, too, until all of it is: whoever runs a killed step again
+    takes away what it had published, and it goes on with the folder.
+    """
     for final in finals:
+        twin = folder / f"{final.name}.twin"
+        remove(twin)
+        _link(folder / final.name, twin)
         remove(final)
-        os.replace(folder / final.name, final)
+        os.replace(twin, final)
+    # what is half removed is nothing to go on with
+    (folder / KEY).unlink()
     remove(folder)
+
+
+def _link(source: Path, twin: Path) -> None:
+    """Give a file, or all in a folder, a second name, which takes no room."""
+    if source.is_dir():
+        shutil.copytree(source, twin, copy_function=_link_file)
+    else:
+        _link_file(source, twin)
+
+
+def _link_file(source: str | Path, twin: str | Path) -> None:
+    try:
+        os.link(source, twin)
+    except OSError:
+        # some file systems know one name for a file only
+        shutil.copy2(source, twin)
 
 
 def remove(path: Path) -> None:

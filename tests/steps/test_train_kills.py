@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline_steps import train
+from pipeline_steps.study import publish
 from pipeline_steps.study.manifest import digest_of
 from pipeline_steps.training import keeper
+from pipeline_steps.training.learning import CHECKPOINT
+from pipeline_steps.training.loop import Training
 from tests.data.studies import ROOT
 from tests.steps.conftest import training
 
@@ -82,7 +86,7 @@ def test_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_training(
             os.kill(process.pid, how)
             process.join()
             kills += 1
-            carried += (folder / "work.partial" / train.CHECKPOINT).is_file()
+            carried += (folder / "work.partial" / CHECKPOINT).is_file()
             continue
         assert process.exitcode == 0
         assert digests(folder) == expected
@@ -98,7 +102,7 @@ def test_asked_to_end_with_its_workers_it_is_kept_first_and_goes_on(
 ):
     """Snakemake and SLURM signal the whole group of processes, workers that read crops too."""
     file, code = (
-        tmp_path / "work.partial" / train.CHECKPOINT,
+        tmp_path / "work.partial" / CHECKPOINT,
         (
             "import sys; from pathlib import Path; from tests.steps import test_train_kills as t;"
             " t.PARAMS['workers'] = 1; t.work(*map(Path, sys.argv[1:]))"
@@ -124,7 +128,7 @@ def test_where_the_disk_is_full_it_ends_and_started_again_gives_the_same_bytes(
     tmp_path, covered, height, stretch, started, undisturbed
 ):
     expected, _ = undisturbed
-    file = tmp_path / "work.partial" / train.CHECKPOINT
+    file = tmp_path / "work.partial" / CHECKPOINT
 
     process = started(covered, height, stretch, tmp_path, 50_000)
     process.join()
@@ -135,6 +139,31 @@ def test_where_the_disk_is_full_it_ends_and_started_again_gives_the_same_bytes(
     assert digests(tmp_path) == expected
 
 
+@pytest.mark.parametrize("number", [1, 3, 4])
+def test_killed_as_it_is_released_it_goes_on_from_its_last_step(
+    tmp_path, covered, height, stretch, monkeypatch, undisturbed, number
+):
+    replaced = []
+
+    def replace(*paths):
+        replaced.append(paths)
+        if len(replaced) == number:
+            raise KeyboardInterrupt
+        os.replace(*paths)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(publish, "os", SimpleNamespace(link=os.link, replace=replace))
+        work(covered, height, stretch, tmp_path)
+    for name in NAMES:
+        # as Snakemake does before it runs a job again
+        publish.remove(tmp_path / name)
+    monkeypatch.setattr(Training, "step", None)
+    work(covered, height, stretch, tmp_path)
+
+    assert digests(tmp_path) == undisturbed[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+
+
 def test_what_was_begun_otherwise_is_begun_anew(tmp_path, covered, height, stretch, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
@@ -142,7 +171,7 @@ def test_what_was_begun_otherwise_is_begun_anew(tmp_path, covered, height, stret
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(train, "save_file", stopped)
         work(covered, height, stretch, tmp_path / "begun")
-    assert (tmp_path / "begun" / "work.partial" / train.CHECKPOINT).is_file()
+    assert (tmp_path / "begun" / "work.partial" / CHECKPOINT).is_file()
     monkeypatch.setitem(PARAMS, "lr", 1e-3)
     for name in ("begun", "fresh"):
         work(covered, height, stretch, tmp_path / name)

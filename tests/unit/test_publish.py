@@ -1,6 +1,9 @@
+import itertools
+import os
+
 import pytest
 
-from pipeline_steps.study.publish import publishing, remove
+from pipeline_steps.study.publish import begun, publishing, release, remove
 
 
 def names(folder):
@@ -115,3 +118,76 @@ def test_remove_takes_a_link_and_leaves_what_it_points_to(tmp_path):
     remove(tmp_path / "link")
 
     assert names(tmp_path) == ["folder"]
+
+
+FINALS = ("a.tif", "b.zarr", "c.json")
+
+
+def step(folder, made):
+    """Make what is not there yet in a folder of work, and release it."""
+    work = begun(folder / "work.partial", ["key"])
+    for name in FINALS:
+        if not (work / name).exists():
+            made.append(name)
+            (work / name).mkdir() if name == "b.zarr" else (work / name).write_text(name)
+    for name in ("0", "1"):
+        (work / "b.zarr" / name).write_text(name)
+    release(work, *(folder / name for name in FINALS))
+
+
+def contents(folder):
+    return {f.relative_to(folder): f.read_text() for f in folder.rglob("*") if f.is_file()}
+
+
+@pytest.mark.parametrize("call", ["link", "replace", "unlink", "rmdir"])
+def test_a_release_that_is_killed_anywhere_is_gone_on_with(tmp_path, monkeypatch, call):
+    step(tmp_path / "whole", [])
+    expected, real, kills = contents(tmp_path / "whole"), getattr(os, call), 0
+
+    for number in itertools.count():
+        folder, again, calls = tmp_path / str(number), [], itertools.count()
+
+        def killed(*arguments, calls=calls, number=number, **more):
+            if next(calls) == number:
+                raise KeyboardInterrupt
+            return real(*arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, killed)
+            try:
+                step(folder, [])
+                break
+            except KeyboardInterrupt:
+                kills += 1
+        stood = (folder / "work.partial" / "key.json").exists()
+        # as Snakemake does before it runs a step again
+        for name in FINALS:
+            remove(folder / name)
+        step(folder, again)
+
+        assert contents(folder) == expected
+        assert again == ([] if stood else list(FINALS))
+        # nothing is lost before all is published
+        assert stood or call in ("unlink", "rmdir")
+
+    assert kills > 1 and names(folder) == sorted(FINALS)
+
+
+def test_where_a_file_can_have_but_one_name_it_is_copied(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError("not supported")
+
+    step(tmp_path / "whole", [])
+    monkeypatch.setattr(os, "link", refused)
+    step(tmp_path / "copied", [])
+
+    assert contents(tmp_path / "copied") == contents(tmp_path / "whole")
+
+
+def test_what_lies_there_of_an_earlier_release_is_replaced_as_a_whole(tmp_path):
+    step(tmp_path, [])
+    (tmp_path / "b.zarr" / "old").write_text("old")
+
+    step(tmp_path, [])
+
+    assert names(tmp_path / "b.zarr") == ["0", "1"]
