@@ -96,7 +96,7 @@ class _Maker:
         self.teacher, self.facts = teacher, read_manifest(teacher) if teacher else {}
         self.aligns = self.facts.get("step") != "adapt" if params.align is None else params.align
         self.sizes = [self._size(index) for index in range(len(scene.rasters))] if teacher else []
-        stores = ["image", *(("elevation",) if scene.facts["has_elevation"] else ())]
+        stores = ("image", "valid", "labels", "elevation")
         self.intact = watched(scene.folder / f"{store}.zarr" for store in stores)
         # a raster of another ground sampling distance is resampled otherwise
         self._running = functools.lru_cache(maxsize=1)(self._start)

@@ -111,6 +111,9 @@ def make_maps(
     ``depths`` are the manifests of the depths of those models that are fed, in their order.
     """
     p = params
+    # before anything is read of them
+    stores = [scene.folder / f"{store}.zarr" for store in ("image", "valid")]
+    intact = watched([*stores, *(one.with_name("depth.zarr") for one in depths)])
     mapper = _mapper(models, len(looks), names, params)
     windows = Windows(p.window, p.overlap, p.batch, p.blend, p.halo)
     grids = [scene.grid(index) for index in range(len(scene.rasters))]
@@ -121,9 +124,8 @@ def make_maps(
         functools.partial(_paths, scene, names, work),
         functools.partial(track, what=scene.name, unit="batches"),
     )
-    stores = [scene.folder / "image.zarr", *(one.with_name("depth.zarr") for one in depths)]
     network = Network(mapper, mapper.channels, mapper.device.type == "cuda")
-    maker.make(network, paths, shown, watched(stores))
+    maker.make(network, paths, shown, intact)
 
 
 def _mapper(
@@ -152,7 +154,7 @@ def _sights(
             open_array(next(left).parent / "depth.zarr", index) if one.is_fed else None
             for one in models
         ]
-        sights.append(Sight(picture, valid, fed))
+        sights.append(Sight(picture, valid, fed, f"{scene.name}: raster {scene.rasters[index]}"))
     return sights
 
 

@@ -81,7 +81,8 @@ class MapMaker:
     ) -> None:
         """Write the maps of every raster to where ``paths`` says by their names.
 
-        ``intact`` is asked before rows are kept; what it raises ends the run.
+        ``intact`` is asked before rows are kept; what it raises ends the run. Raises ValueError
+        where a network says what is no number.
         """
         with ExitStack() as stack:
             answers: Iterator[np.ndarray] | None = None
@@ -111,7 +112,7 @@ class MapMaker:
         intact: Callable[[], None],
     ) -> None:
         """Blend what a network says of a raster, from the first row that does not stand."""
-        valid, size = self.sights[index].valid, self.windows.size
+        sight, size = self.sights[index], self.windows.size
         shape = (drafts.height, drafts.width, channels, size, self.windows.overlap)
         bands = blend(
             *shape,
@@ -122,13 +123,17 @@ class MapMaker:
             band,
         )
         for top, values in bands:
+            first, bottom = drafts.rows, top + values.shape[1]
+            rows = Window(first, 0, bottom - first, drafts.width)
+            known = None if sight.valid is None else read(sight.valid, rows)
+            # all that these rows depend on is read
             intact()
-            bottom, step = top + values.shape[1], max(1, AT_ONCE // drafts.width)
-            for row in range(drafts.rows, bottom, step):
+            step = max(1, AT_ONCE // drafts.width)
+            for row in range(first, bottom, step):
                 some = values[:, row - top : row - top + step]
-                rows = Window(row, 0, some.shape[1], drafts.width)
-                known = None if valid is None else read(valid, rows)
-                drafts.append(rows_of_maps(self.layers, some, known, len(self.looks)))
+                where = None if known is None else known[row - first : row - first + step]
+                what = f"{sight.name}: rows {row} to {row + some.shape[1] - 1}"
+                drafts.append(rows_of_maps(self.layers, some, where, len(self.looks), what))
 
     def _answers(
         self, index: int, band: int, network: Network, shown: Shown

@@ -35,25 +35,49 @@ def layers_of(names: Iterable[str], classes: int) -> dict[str, Layer]:
 
 
 def rows_of_maps(
-    layers: Mapping[str, Layer], values: np.ndarray, valid: np.ndarray | None, classes: int
+    layers: Mapping[str, Layer],
+    values: np.ndarray,
+    valid: np.ndarray | None,
+    classes: int,
+    what: str,
 ) -> dict[str, np.ndarray]:
     """Return the next rows of every map from ``values`` float32 [channels, n, W].
 
     Channels are the classes' probabilities; then, for ``disagreement``, the mean of the sum of
     their squares, and, for ``depth``, the depth. ``valid`` [n, W] is 1 where the image has data,
-    None where all of it has.
+    None where all of it has. Raises ValueError, in which the rows are called ``what``, where a
+    probability is no number though the image has data.
     """
-    found = _maps(values, layers, classes)
-    if valid is not None:
-        is_known = valid > 0
+    is_known = None if valid is None else valid > 0
+    likeliest, best = _likeliest(values[:classes])
+    _check_numbers(best, is_known, what)
+    found = _maps(values, layers, classes, likeliest, best)
+    if is_known is not None:
         for name, layer in layers.items():
             found[name] = np.where(is_known, found[name], layer.nodata)
     return found
 
 
-def _maps(values: np.ndarray, names: Iterable[str], classes: int) -> dict[str, np.ndarray]:
+def _check_numbers(best: np.ndarray, is_known: np.ndarray | None, what: str) -> None:
+    # one that is no number makes the highest none, and that the sum: looked for in a single pass
+    if np.isfinite(best.sum()):
+        return
+    is_wrong = ~np.isfinite(best) if is_known is None else ~np.isfinite(best) & is_known
+    if is_wrong.any():
+        raise ValueError(
+            f"{what}: the network's probabilities are no numbers in {is_wrong.sum()} pixels,"
+            " expected numbers"
+        )
+
+
+def _maps(
+    values: np.ndarray,
+    names: Iterable[str],
+    classes: int,
+    likeliest: np.ndarray,
+    best: np.ndarray,
+) -> dict[str, np.ndarray]:
     shares, found = values[:classes], {}
-    likeliest, best = _likeliest(shares)
     for name in names:
         if name == "classes":
             found[name] = likeliest

@@ -15,12 +15,13 @@ class Sight(NamedTuple):
     """What is seen of one raster: a picture [bands, H, W] in [0, 1], and where it has data.
 
     ``valid`` [H, W] is None where all of it has. ``fed`` is for each network the depth [H, W] that
-    it is fed, or None; NaN where it is not known.
+    it is fed, or None; NaN where it is not known. ``name`` is what errors call the raster.
     """
 
     picture: Any
     valid: Any | None
     fed: Sequence[Any | None] = (None,)
+    name: str = "raster"
 
 
 class Walk:

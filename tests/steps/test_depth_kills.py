@@ -128,8 +128,9 @@ def test_what_was_begun_otherwise_is_begun_anew(tmp_path, inputs, monkeypatch, c
     assert digest_of(begun / "depth.zarr") == digest_of(fresh / "depth.zarr")
 
 
+@pytest.mark.parametrize("store", ["image.zarr", "valid.zarr", "labels.zarr"])
 def test_a_source_that_vanishes_midway_is_an_error_and_nothing_of_it_is_kept(
-    tmp_path, inputs, monkeypatch
+    tmp_path, inputs, monkeypatch, store
 ):
     teacher, scene, stretch = inputs
     source, folder, asked = tmp_path / "scene", tmp_path / "town" / "a", []
@@ -139,16 +140,16 @@ def test_a_source_that_vanishes_midway_is_an_error_and_nothing_of_it_is_kept(
         def running(pixels):
             asked.append(len(pixels))
             if len(asked) == 5:
-                shutil.rmtree(source / "image.zarr")
+                shutil.rmtree(source / store)
             return lambda: pixels.mean(axis=1)
 
         return running
 
     monkeypatch.setattr(depth._Maker, "_start", says)
-    with pytest.raises(ValueError, match=r"image\.zarr: changed while it was read, expected it to"):
+    with pytest.raises(ValueError, match=rf"{store}: changed while it was read, expected it to"):
         work(teacher, source / "manifest.json", stretch, folder)
     assert not (folder / "depth.zarr").exists()
-    shutil.copytree(scene.parent / "image.zarr", source / "image.zarr")
+    shutil.copytree(scene.parent / store, source / store)
     for place in (folder, tmp_path / "fresh" / "a"):
         work(teacher, source / "manifest.json", stretch, place)
 

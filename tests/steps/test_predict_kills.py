@@ -8,11 +8,13 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline_steps import predict, synthesize, tile
 from pipeline_steps.models.mapper import Mapper
+from pipeline_steps.study import publish
 from pipeline_steps.study.manifest import digest_of
 from tests.steps.conftest import LOOKS, tile_arguments, training
 from tests.steps.test_train import trained
@@ -115,6 +117,31 @@ def test_a_disk_that_is_full_ends_the_run_and_what_stands_is_gone_on_with(
     assert digests(tmp_path / "map") == undisturbed[0]
 
 
+@pytest.mark.parametrize("number", [1, 3, 6])
+def test_killed_as_it_is_released_it_goes_on_with_what_it_made(
+    tmp_path, model, scene, monkeypatch, undisturbed, number
+):
+    replaced = []
+
+    def replace(*paths):
+        replaced.append(paths)
+        if len(replaced) == number:
+            raise KeyboardInterrupt
+        os.replace(*paths)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(publish, "os", SimpleNamespace(link=os.link, replace=replace))
+        work(model, scene, tmp_path / "map")
+    for name in NAMES:
+        # as Snakemake does before it runs a job again
+        publish.remove(tmp_path / "map" / name)
+    monkeypatch.setattr(Mapper, "__call__", None)
+    work(model, scene, tmp_path / "map")
+
+    assert digests(tmp_path / "map") == undisturbed[0]
+    assert not list(tmp_path.rglob("*.partial"))
+
+
 @pytest.mark.skipif(
     not Path("/sys/kernel").is_dir(), reason="needs a file system that is read-only"
 )
@@ -123,8 +150,9 @@ def test_where_nothing_can_be_written_the_file_is_named(model, scene):
         work(model, scene, Path("/sys/kernel/map"))
 
 
+@pytest.mark.parametrize("store", ["image.zarr", "valid.zarr"])
 def test_a_source_that_vanishes_midway_is_an_error_and_no_row_of_it_is_kept(
-    tmp_path, model, scene, monkeypatch, undisturbed
+    tmp_path, model, scene, monkeypatch, undisturbed, store
 ):
     source = tmp_path / "scene"
     shutil.copytree(scene.parent, source)
@@ -133,18 +161,18 @@ def test_a_source_that_vanishes_midway_is_an_error_and_no_row_of_it_is_kept(
     def vanishing(self, inputs):
         calls.append(1)
         if len(calls) == 30:
-            shutil.rmtree(source / "image.zarr")
+            shutil.rmtree(source / store)
         return call(self, inputs)
 
     with monkeypatch.context() as patch, pytest.raises(ValueError) as trouble:
         patch.setattr(Mapper, "__call__", vanishing)
         work(model, source / "manifest.json", tmp_path / "map")
     assert str(trouble.value) == (
-        f"{source / 'image.zarr'}: changed while it was read, expected it to stay"
+        f"{source / store}: changed while it was read, expected it to stay"
     )
     assert [path.name for path in (tmp_path / "map").iterdir()] == ["work.partial"]
 
-    shutil.copytree(scene.parent / "image.zarr", source / "image.zarr")
+    shutil.copytree(scene.parent / store, source / store)
     work(model, source / "manifest.json", tmp_path / "map")
     assert digests(tmp_path / "map") == undisturbed[0]
 

@@ -7,13 +7,15 @@ import xarray
 import zarr
 
 from pipeline_steps.metrics.depth import Seam
+from pipeline_steps.rasters import mapmaker
 from pipeline_steps.rasters.blending import lines
 from pipeline_steps.rasters.drafts import Drafts
 from pipeline_steps.rasters.mapmaker import MapMaker, Network, Windows
-from pipeline_steps.rasters.maps import NONE, SURE, layers_of, rows_of_maps
+from pipeline_steps.rasters.maps import NONE, SURE, finish, layers_of, rows_of_maps
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.walk import Sight
 from pipeline_steps.rasters.windows import starts
+from tests.data.disks import room
 from tests.data.tiling import utm_grid
 
 LOOKS = [("roof", (200, 55, 45)), ("road", (90, 90, 96)), ("tree", (30, 110, 50))]
@@ -70,6 +72,7 @@ def made(
     windows=WINDOWS,
     grids=None,
     is_beside=False,
+    intact=lambda: None,
 ):
     """Map rasters; return the files of each by name."""
     grids = grids or [utm_grid(*sight.picture.shape[1:], 0.5) for sight in sights]
@@ -84,7 +87,7 @@ def made(
     work.mkdir(parents=True, exist_ok=True)
     maker = MapMaker(sights, grids, windows, names, LOOKS, work)
     said = network or Colours()
-    maker.make(Network(said, said.channels, is_beside), paths.__getitem__, quietly)
+    maker.make(Network(said, said.channels, is_beside), paths.__getitem__, quietly, intact)
     return paths
 
 
@@ -257,6 +260,103 @@ def test_a_run_killed_between_drafts_and_maps_asks_nothing_again(tmp_path):
     assert files["classes"].read_bytes() == expected
 
 
+@pytest.mark.parametrize("share", [0.02, 0.4, 0.8, 0.95, 0.999])
+def test_a_disk_that_is_full_as_maps_are_written_leaves_the_rows_and_no_map(
+    tmp_path, monkeypatch, share
+):
+    sights = [Sight(picture(600, 700), None)]
+    (whole,) = made(tmp_path / "whole", sights)
+    sizes = [file.stat().st_size for file in whole.values()]
+
+    def finished(*arguments):
+        with room(int(share * min(sizes))):
+            finish(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mapmaker, "finish", finished)
+        with pytest.raises(OSError, match=r"\.tif: cannot be written whole \(.+\), expected room"):
+            made(tmp_path / "full", sights)
+    assert not [*tmp_path.rglob("full/**/*.tif"), *tmp_path.rglob("full/**/*.done")]
+
+    (files,) = made(tmp_path / "full", sights, Colours(fails_at=0))
+    for name, file in files.items():
+        assert file.read_bytes() == whole[name].read_bytes()
+
+
+class Nan(Colours):
+    """Says what is no number of all that is brighter than 1."""
+
+    def __call__(self, inputs):
+        found = super().__call__(inputs)()
+        found[:, self.places] = np.where(inputs[0][:, :1] > 1, np.nan, found[:, self.places])
+        return lambda: found
+
+    places = slice(0, 1)
+
+
+def test_a_network_that_says_what_is_no_number_ends_the_run(tmp_path):
+    image = picture(200, 90)
+    image[:, 120, 40] = 2
+    sights = [Sight(picture(40, 40), None), Sight(image, None, name="town: raster b")]
+
+    with pytest.raises(
+        ValueError, match=r"^town: raster b: rows 120 to 143: .* in 1 pixels"
+    ) as said:
+        made(tmp_path, sights, Nan(), windows=WINDOWS._replace(weighting="nearest", overlap=0.25))
+
+    assert "\n" not in str(said.value)
+    assert not (tmp_path / "1" / "classes.tif").exists()
+
+
+def test_what_is_no_number_where_there_is_no_data_does_not_matter(tmp_path):
+    image, valid = picture(70, 90), np.ones((70, 90), np.uint8)
+    image[:, 30:40, 50:60], valid[30:40, 50:60] = 2, 0
+
+    (files,) = made(tmp_path, [Sight(image, valid)], Nan(), EVERY)
+
+    for name in set(EVERY) - {"depth", "probabilities"}:
+        assert ((read(files[name]) != NONE) == (valid > 0)).all()
+
+
+def test_a_depth_that_is_no_number_is_not_known(tmp_path):
+    class NoDepth(Nan):
+        places = slice(-1, None)
+
+    image = picture(70, 90)
+    image[:, 30:40, 50:60] = 2
+    (files,) = made(tmp_path, [Sight(image, None)], NoDepth(), EVERY)
+
+    assert np.isnan(read(files["depth"])[30:40, 50:60]).all()
+    assert (read(files["classes"]) != NONE).all()
+
+
+def test_where_there_is_data_is_read_before_the_source_is_asked_after(tmp_path):
+    class Vanishing:
+        """Once all windows are known it is gone, and would be read as data everywhere."""
+
+        shape, is_gone, is_watched = (100, 90), False, False
+
+        def __getitem__(self, index):
+            self.is_gone = self.is_watched
+            return np.ones(self.shape, np.uint8)[index]
+
+    valid = Vanishing()
+
+    def intact():
+        if valid.is_gone:
+            raise ValueError("valid.zarr: changed")
+
+    class Watched(Colours):
+        def __call__(self, inputs):
+            valid.is_watched = True
+            return super().__call__(inputs)
+
+    with pytest.raises(ValueError, match=r"valid\.zarr: changed"):
+        made(tmp_path, [Sight(picture(100, 90), valid)], Watched(), intact=intact)
+
+    assert (tmp_path / "work/0.drafts/rows.jsonl").read_text() == ""
+
+
 GEOGRAPHIC = Grid(60, 40, rasterio.CRS.from_epsg(4326).to_wkt(), (1e-5, 0, 8.5, 0, -1e-5, 47.2))
 ROTATED = Grid(60, 40, utm_grid(1, 1, 1).crs, (0.4, 0.3, 4e5, 0.3, -0.4, 5e6))
 UP = Grid(60, 40, utm_grid(1, 1, 1).crs, (0.5, 0, 4e5, 0, -0.5, 5e6))
@@ -312,4 +412,4 @@ def test_xarray_opens_probabilities_in_place(tmp_path, grid):
 
 def test_an_unknown_map_is_refused():
     with pytest.raises(ValueError, match="map is 'heat', expected one of classes, "):
-        rows_of_maps(layers_of(["heat"], 3), np.zeros((3, 1, 1), np.float32), None, 3)
+        rows_of_maps(layers_of(["heat"], 3), np.zeros((3, 1, 1), np.float32), None, 3, "rows")

@@ -4,6 +4,8 @@ rule depth:
         tile="results/tile/{scene}/manifest.json",
         stretch="results/stretch/stretch.json",
         image=ancient("results/tile/{scene}/image.zarr"),
+        valid=ancient("results/tile/{scene}/valid.zarr"),
+        labels=ancient("results/tile/{scene}/labels.zarr"),
         elevation=ancient("results/tile/{scene}/elevation.zarr"),
     output:
         store=directory("results/depth/{teacher}/{scene}/depth.zarr"),

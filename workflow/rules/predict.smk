@@ -4,6 +4,7 @@ rule predict:
         weights=ancient(of_members("model.safetensors")),
         tile="results/tile/{scene}/manifest.json",
         image=ancient("results/tile/{scene}/image.zarr"),
+        valid=ancient("results/tile/{scene}/valid.zarr"),
         depth=fed_to,
     output:
         maps=map_files("results/predict/{experiment}/{run}/{scene}", study.config.predict.outputs),
