@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline_steps.models.device import pick_device, uses_bf16
+from pipeline_steps.models.device import cores, pick_device, uses_bf16
 from pipeline_steps.models.openvino_runner import OpenVino, import_openvino
 from pipeline_steps.models.torch_runner import Torch
 
@@ -50,9 +50,14 @@ def runner(
 
 
 def arithmetic(precision: str, backend: str) -> str:
-    """Return what the same weights give the same numbers on: device, precision and library."""
+    """Return what the same weights give the same numbers on: device, precision and library.
+
+    Of a CPU with the number of threads: sums of a convolution are shared out among them.
+    """
     device = torch.device("cpu") if backend == "openvino" else pick_device()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    threads = cores() if backend == "openvino" else torch.get_num_threads()
+    on_cpu = f"cpu of {threads} thread{'s' * (threads > 1)}"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu
     library = f"openvino {import_openvino().__version__}" if backend == "openvino" else "torch"
     return f"{name}, {'bf16' if uses_bf16(device, precision) else 'fp32'}, {library}"
 

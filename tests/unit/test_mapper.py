@@ -35,8 +35,8 @@ def mapped(*networks, **more):
     return [Mapped(n, 3, n.depth_decoder is not None, **more).eval() for n in networks]
 
 
-def mapper(*networks, **settings):
-    return Mapper(networks, CLASSES, "fp32", 2, **settings)
+def mapper(*networks, precision="fp32", **settings):
+    return Mapper(networks, CLASSES, precision, 2, **settings)
 
 
 def said(found, *inputs):
@@ -52,6 +52,17 @@ def test_one_network_says_what_it_says():
 
     assert found.dtype == np.float32 and found.shape == (2, CLASSES, SIZE, SIZE)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_in_bf16_probabilities_are_close_and_still_add_up():
+    seen = images()
+    exact, found = (said(mapper(*mapped(Lopsided()), precision=p), seen) for p in ("fp32", "bf16"))
+
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    # of 8 significant bits
+    assert 1e-5 < np.abs(found - exact).max() < 0.05
+    assert (found.argmax(1) == exact.argmax(1)).mean() > 0.97
 
 
 WAYS = [(quarters, flips) for flips in (False, True) for quarters in range(4)]

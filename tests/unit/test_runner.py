@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import resource
 import subprocess
 import sys
@@ -185,6 +186,23 @@ def test_to_compile_without_a_compiler_is_an_error(folder, tmp_path, monkeypatch
     ) as said:
         run(pixels(1))
     assert "\n" not in str(said.value) and "expected a C compiler" in str(said.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_number_of_threads_is_part_of_a_cpu_s_arithmetic(monkeypatch, backend):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    before, found = torch.get_num_threads(), []
+
+    try:
+        for threads in ("1", "2", "2"):
+            monkeypatch.setenv("OMP_NUM_THREADS", threads)
+            found.append(runners.arithmetic("fp32", backend))
+    finally:
+        torch.set_num_threads(before)
+
+    assert found[0].startswith("cpu of 1 thread, fp32")
+    assert found[1].startswith("cpu of 2 threads, fp32") and found[1] == found[2]
 
 
 # OpenVINO
