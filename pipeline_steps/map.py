@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline_steps.study.manifest import digest_of, numbered, write_manifest, w
 from pipeline_steps.study.params.map import Params
 from pipeline_steps.study.publish import release, remove
 from pipeline_steps.study.scenes import Scene, scene_of
+from pipeline_steps.study.sidecars import sidecars_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,9 @@ def run(
         for bundle in bundles:
             _check(path, bundle, params)
     trained = [_trained(model, bundle) for model, bundle in zip(models, bundles, strict=True)]
-    looks, sources = list(bundles[0].classes), numbered([*map(Path, scene.files), *models])
+    beside = [other for file in scene.files for other in sidecars_of(file)]
+    sources = numbered(map(Path, [*scene.files, *beside, *models]))
+    looks = list(bundles[0].classes)
     work = begun_work("pipeline_steps.map", trained, sources, maps, looks, params)
     tiled = _tiled(scene, bundles[0], work / "tile")
     check_that_they_fit(trained, tiled, looks)
@@ -56,7 +60,7 @@ def run(
         params=params,
         made_from=sources,
         made={one.stem: work / one.name for one in maps},
-        image=name,
+        image=os.path.relpath(image, manifest.parent),
         networks=[{"name": one.name, "licence": one.licence} for one in bundles],
         classes=[look.model_dump() for look in looks],
     )

@@ -12,9 +12,13 @@ from pydantic import ValidationError
 
 from pipeline_steps.study.bundles import FILE, Bundle, read_bundle
 from pipeline_steps.study.errors import StudyError, in_one_line
+from pipeline_steps.study.manifest import read_manifest
 from pipeline_steps.study.params.map import Command, Params
 from pipeline_steps.study.scenes import Scene, scene_of
 from pipeline_steps.study.sidecars import sidecars_of
+
+MANIFEST = "map.json"
+"""What says, beside maps, of which image they are."""
 
 USAGE = "snakemake --cores all map --config image=PATH checkpoint=FOLDER"
 
@@ -57,6 +61,7 @@ def asked_of(config: dict[str, Any]) -> Asked | None:
     scene = scene_of(name, command.image)
     modules = [f"pipeline_steps.models.{one.network['model']}" for one in bundles]
     folder = os.path.normpath(command.out or f"results/map/{name}")
+    _check_whose(folder, command.image)
     return Asked(scene, command.image, files, modules, folder, params)
 
 
@@ -64,7 +69,10 @@ def _value(key: str, value: Any) -> Any:
     """Return a value as a study file would state it: the command line has lists with commas."""
     if not isinstance(value, str) or key in ("image", "checkpoint", "out", "gsd"):
         return value
-    return yaml.safe_load(f"[{value}]" if key in ("outputs", "scales") else value)
+    try:
+        return yaml.safe_load(f"[{value}]" if key in ("outputs", "scales") else value)
+    except (yaml.YAMLError, ValueError):
+        raise StudyError(f"--config: {key} is {value!r}, expected a value as YAML has it") from None
 
 
 def _valid(kind: type[Params], stated: dict[str, Any]) -> Any:
@@ -115,6 +123,25 @@ def _names(one: Bundle) -> str:
 
 def _images(one: Bundle) -> str:
     return f"bands {list(one.bands)} of {one.dtype} with nodata {one.nodata}"
+
+
+def _check_whose(folder: str, image: str) -> None:
+    """Raise StudyError where a folder has the maps of another image: many have the same stem."""
+    manifest = Path(folder, MANIFEST)
+    if not manifest.is_file():
+        return
+    try:
+        other = os.path.relpath(os.path.join(folder, read_manifest(manifest)["image"]))
+    except (ValueError, KeyError, TypeError):
+        raise StudyError(
+            f"{manifest}: does not say of which image it is, expected a folder of maps: state"
+            " out=FOLDER, or remove it"
+        ) from None
+    if other != os.path.relpath(image):
+        raise StudyError(
+            f"{folder} has the maps of {other}, expected another folder for those of {image}: state"
+            " out=FOLDER, or remove it"
+        )
 
 
 def _name_of(image: str) -> str:

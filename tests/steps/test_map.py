@@ -1,16 +1,21 @@
 import dataclasses
 import json
 import logging
+import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 
 from pipeline_steps import bundle, map, predict
+from pipeline_steps.models.mapper import Mapper
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
+from pipeline_steps.study import publish
 from pipeline_steps.study.params.predict import Params as Predict
 from tests.steps.conftest import LOOKS, training
 from tests.steps.test_train import trained
@@ -76,6 +81,7 @@ def test_what_a_map_was_made_from_is_told(tmp_path, folder, town):
     mapped(tmp_path, town / "image.tif", folder / "bundle" / "bundle.json")
 
     told = json.loads((tmp_path / "map.json").read_text())
+    assert (tmp_path / told["image"]).resolve() == (town / "image.tif").resolve()
     assert told["networks"] == [{"name": "plain/seed-0", "licence": None}]
     assert set(told["made"]) == {"classes", "confidence"}
     assert "torch" in told["versions"]
@@ -188,4 +194,59 @@ def test_a_killed_map_does_not_tile_again(tmp_path, folder, town, monkeypatch):
     monkeypatch.setattr(map, "carried", killed)
 
     assert mapped(out, town / "image.tif", model)[0].is_file()
+    assert not (out / "work.partial").exists()
+
+
+WORLD = "{0}\n0\n0\n-{0}\n400000\n5000000\n"
+
+
+def test_what_lies_beside_an_image_is_part_of_what_a_killed_map_was_begun_with(
+    tmp_path, folder, town, monkeypatch
+):
+    image = tmp_path / "plain.png"
+    with rasterio.open(town / "image.tif") as source:
+        rasterio.shutil.copy(source, image, driver="PNG", worldfile="YES")
+    image.with_suffix(".png.aux.xml").unlink()
+    model, out = folder / "bundle" / "bundle.json", tmp_path / "out"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    image.with_suffix(".wld").write_text(WORLD.format(1))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(map, "make_maps", killed)
+        mapped(out, image, model)
+    image.with_suffix(".wld").write_text(WORLD.format(2))
+    classes, _ = mapped(out, image, model)
+
+    with rasterio.open(classes) as found, rasterio.open(image) as source:
+        assert found.transform == source.transform and found.transform.a == 2
+    assert len(json.loads((out / "map.json").read_text())["made_from"]) == 3
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_killed_as_it_is_released_it_goes_on_with_what_it_made(
+    tmp_path, folder, town, monkeypatch, number
+):
+    model, out, replaced = folder / "bundle" / "bundle.json", tmp_path / "out", []
+    mapped(tmp_path / "whole", town / "image.tif", model)
+
+    def replace(*paths):
+        replaced.append(paths)
+        if len(replaced) == number:
+            raise KeyboardInterrupt
+        os.replace(*paths)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(publish, "os", SimpleNamespace(link=os.link, replace=replace))
+        mapped(out, town / "image.tif", model)
+    for file in out.glob("*.*"):
+        if file.name != "work.partial":
+            file.unlink()
+    monkeypatch.setattr(map, "carried", None)
+    monkeypatch.setattr(Mapper, "__call__", None)
+    mapped(out, town / "image.tif", model)
+
+    for file in (tmp_path / "whole").iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes()
     assert not (out / "work.partial").exists()

@@ -1,6 +1,7 @@
 """What `snakemake map` is asked on the command line: taken out of the config, or refused."""
 
 import json
+import os
 
 import pytest
 
@@ -87,6 +88,10 @@ def test_lists_are_stated_with_commas(here):
         ({"checkpoint": "net,deep"}, "deep/bundle.json: images are .* of uint16 .*, expected"),
         ({"window": 33}, "--config: window is '33', expected .*multiple of 32"),
         ({"outputs": "classes"}, "--config: outputs.* is 'classes', expected"),
+        ({"window": "["}, r"--config: window is '\[', expected a value as YAML has it"),
+        ({"scales": "1]"}, r"--config: scales is '1\]', expected a value as YAML has it"),
+        ({"window": "2001-99-99"}, "--config: window is '2001-99-99', expected a value as YAML"),
+        ({"scales": "1,1"}, r"--config: scales is \[1.0, 1.0\], expected each once"),
         ({"gsd": "some"}, "--config: gsd is 'some', expected"),
         ({"image": "{x}.tif"}, "--config: image: it is '{x}.tif', expected a path without braces"),
     ],
@@ -109,3 +114,35 @@ def test_one_without_the_other_is_refused_with_the_command(here, missing):
     del config[missing]
     with pytest.raises(StudyError, match=f"{missing} is not stated, expected snakemake .* map"):
         asked_of(config)
+
+
+def maps_of(folder, image):
+    """Leave in a folder what `map` does."""
+    folder.mkdir(parents=True)
+    (folder / "map.json").write_text(json.dumps({"image": os.path.relpath(image, folder)}))
+
+
+@pytest.mark.parametrize("out", [None, "maps"])
+def test_maps_of_another_image_of_the_same_name_are_not_replaced(here, tmp_path, out):
+    here(), (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "my town.tif").write_text("")
+    folder, stated = out or "results/map/my_town", {"out": out} if out else {}
+    maps_of(tmp_path / folder, "far/my town.tif")
+
+    words = f"{folder} has the maps of far/my town.tif, expected another folder for those of my"
+    with pytest.raises(StudyError, match=words) as refused:
+        ask(**stated)
+
+    assert "\n" not in str(refused.value)
+    for image in ("far/my town.tif", "./far/my town.tif", str(tmp_path / "far/my town.tif")):
+        assert ask(image=image, **stated).folder == folder
+    assert ask(out="elsewhere").folder == "elsewhere"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"image": 3}'])
+def test_a_folder_that_has_something_else_under_that_name_is_not_used(here, tmp_path, text):
+    here(), (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "map.json").write_text(text)
+
+    with pytest.raises(StudyError, match=r"maps/map\.json: does not say of which image it is"):
+        ask(out="maps")
