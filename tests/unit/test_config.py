@@ -401,6 +401,12 @@ def test_a_missing_key_is_named(at, key):
             "stretch: percentiles and limits are both given, expected one of them",
         ),
         ("predict.halo", 200, "predict: halo is 200, expected "),
+        (
+            "predict",
+            {"halo": 8, "blend": "nearest"},
+            "predict: halo is 8, expected 0 with blend nearest: it crops mid-overlap",
+        ),
+        ("predict.scales", [1.0, 0.5, 1.0], "predict: scales is [1.0, 0.5, 1.0], expected each"),
         ("predict.outputs", ["depth", "depth"], "predict: outputs is ['depth', 'depth'], expected"),
         ("split.folds", 1, "split.folds is '1', expected greater than or equal to 2"),
         ("split.shares", {"val": 0.3}, "split.shares: shares add up to 1.1, expected 1"),

@@ -24,7 +24,8 @@ class Params(StageParams):
     `mean` all count the same, and `nearest` takes one, its neighbours' edges cropped away."""
 
     halo: Annotated[int, Field(ge=0, le=4096)] = 0
-    """Pixels along a window's edges that are not looked at, but at the raster's own edge."""
+    """Pixels along a window's edges that are not looked at, but at the raster's own edge; 0 where
+    `blend` is `nearest`, which crops by itself."""
 
     batch: Annotated[int, Field(ge=1, le=1024)] = 4
     """Windows per forward pass."""
@@ -58,6 +59,12 @@ class Params(StageParams):
                 f"halo is {self.halo}, expected {common // 2} or less, half of what windows of"
                 f" {self.window} with an overlap of {self.overlap} have in common"
             )
-        if len(set(self.outputs)) < len(self.outputs):
-            raise ValueError(f"outputs is {list(self.outputs)}, expected each once")
+        if self.halo and self.blend == "nearest":
+            raise ValueError(
+                f"halo is {self.halo}, expected 0 with blend nearest: it crops mid-overlap"
+            )
+        for name in ("scales", "outputs"):
+            stated = list(getattr(self, name))
+            if len(set(stated)) < len(stated):
+                raise ValueError(f"{name} is {stated}, expected each once")
         return self
