@@ -221,6 +221,57 @@ def test_in_degrees_areas_are_those_of_the_ellipsoid(turn):
     assert Ground(grid).weights(150, 1).flat[0] == pytest.approx(SHARE, rel=1e-3)
 
 
+def mercator(latitude, gsd=1.0, height=100, width=40, crs="EPSG:3857"):
+    """Return a grid in Web Mercator that is centred on a latitude."""
+    y = 6378137.0 * np.log(np.tan(np.pi / 4 + np.radians(latitude) / 2))
+    place = (gsd, 0, 1_250_000, 0, -gsd, y + gsd * height / 2)
+    return Grid(height, width, wkt_of(crs), place)
+
+
+def test_web_mercator_s_areas_are_the_ground_s():
+    """At 48°N a square metre of its plane is 0.4480 of one: cos² of it times M N / a²."""
+    grid = mercator(48)
+
+    ground = Ground(grid)
+
+    sine2 = np.sin(np.radians(48)) ** 2
+    eccentricity2 = 0.00669437999014
+    share = (1 - sine2) * (1 - eccentricity2) / (1 - eccentricity2 * sine2) ** 2
+    assert share == pytest.approx(0.4480, abs=5e-5)
+    areas = ground.sums(np.zeros((100, 40), int), 0, 1) * ground.unit
+    assert areas == pytest.approx([4000 * share], rel=1e-5)
+    assert ground.side_m == pytest.approx(np.sqrt(share), rel=1e-4)
+
+
+@pytest.mark.parametrize("crs, turn", [("EPSG:3857", 0), ("EPSG:3857", 30), ("EPSG:3413", 0)])
+def test_where_a_projection_enlarges_areas_are_those_of_the_ellipsoid(crs, turn):
+    pyproj = pytest.importorskip("pyproj")
+    step, angle = 300.0, np.radians(turn)
+    cosine, sine = step * np.cos(angle), step * np.sin(angle)
+    place = {"EPSG:3857": (1e6, 7e6), "EPSG:3413": (1.5e6, 2e6)}[crs]
+    grid = Grid(60, 90, wkt_of(crs), (cosine, sine, place[0], sine, -cosine, place[1]))
+    classes = np.repeat(np.arange(9, dtype=np.uint8).reshape(3, 3), 20, 0).repeat(30, 1)
+
+    found = found_in(classes, 64, grid=grid)
+
+    ellipsoid, expected = pyproj.Geod(ellps="WGS84"), []
+    there = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    for shape in shapely.segmentize(placed(found.shapes, grid), step):
+        outline = shapely.transform(shape, lambda xy: np.stack(there.transform(*xy.T), axis=1))
+        expected.append(abs(ellipsoid.geometry_area_perimeter(outline)[0]))
+    assert found.areas * Ground(grid).unit == pytest.approx(expected, rel=1e-6)
+    assert not np.allclose(found.areas, found.areas[0], rtol=1e-4)
+    assert rows_of(found) == rows_of(found_in(classes, 7, grid=grid))
+
+
+@pytest.mark.parametrize("crs, x, y", [("EPSG:3035", 4.5e6, 2.5e6), ("EPSG:2154", 7e5, 6.6e6)])
+def test_where_a_projection_keeps_areas_within_a_hundredth_they_are_its_own(crs, x, y):
+    ground = Ground(Grid(50, 50, wkt_of(crs), (0.5, 0, x, 0, -0.5, y)))
+
+    assert ground.unit == 0.25
+    assert ground.sums(np.zeros((50, 50), int), 0, 1).tolist() == [2500]
+
+
 def test_without_a_place_rows_count_downwards_as_a_gis_shows_them():
     grid = Grid(2, 3, None, NOWHERE)
 
