@@ -86,11 +86,13 @@ def _instant(text: str, is_end: bool) -> str:
         if WHOLE_DAY.fullmatch(text):
             text = f"{text}T{'23:59:59' if is_end else '00:00:00'}Z"
         found = clock.datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
+        # in UTC it may be before the first year, or after the last one
+        instant = found.astimezone(clock.UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
+        instant = None
+    if instant is None:
         raise ValueError(
             f"it is {text!r}, expected a day such as 2021-06-01, or an instant with its zone, such"
             " as 2021-06-01T10:30:00Z"
         )
-    return found.astimezone(clock.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{instant.replace(microsecond=0, tzinfo=None).isoformat()}Z"
