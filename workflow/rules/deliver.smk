@@ -1,7 +1,6 @@
 rule deliver:
     input:
-        classes=lambda wildcards: paths.map_of(**wildcards),
-        confidence=lambda wildcards: paths.map_of(**wildcards, kind="confidence"),
+        maps=lambda wildcards: paths.maps_of(**wildcards),
     output:
         delivery=directory("results/deliver/{experiment}/{run}/{scene}"),
     log:
@@ -17,7 +16,8 @@ rule deliver:
         step=as_json(study.config.delivered),
         code=fingerprint("pipeline_steps.deliver"),
         looks=LOOKS,
+        name="{experiment}_{run}_{scene}",
     shell:
-        "python -m pipeline_steps.deliver --classes {input.classes:q} --confidence {input.confidence:q}"
-        " --delivery {output.delivery:q} --name {wildcards.experiment:q}_{wildcards.run:q}_{wildcards.scene:q}"
+        "python -m pipeline_steps.deliver --maps {input.maps:q}"
+        " --delivery {output.delivery:q} --name {params.name:q}"
         " --looks {params.looks:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
