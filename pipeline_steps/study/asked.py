@@ -11,7 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline_steps.study.bundles import FILE, Bundle, read_bundle
+from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.errors import StudyError, in_one_line
+from pipeline_steps.study.params.deliver import Params as Deliver
 from pipeline_steps.study.params.map import Command, Params
 from pipeline_steps.study.scenes import Scene, scene_of
 from pipeline_steps.study.sidecars import sidecars_of
@@ -21,7 +23,10 @@ USAGE = "snakemake --cores all map --config image=PATH checkpoint=FOLDER"
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """An image to map; ``bundles`` are the files that tell of the networks."""
+    """An image to map; ``bundles`` are the files that tell of the networks.
+
+    ``looks`` are their classes, and ``deliver`` says what is made of the maps if that is a target.
+    """
 
     scene: Scene
     image: str
@@ -29,6 +34,8 @@ class Asked:
     modules: list[str]
     folder: str
     params: Params
+    deliver: Deliver
+    looks: tuple[ClassLook, ...]
 
     @property
     def files(self) -> list[str]:
@@ -50,21 +57,27 @@ def asked_of(config: dict[str, Any]) -> Asked | None:
     files = [_file_of(folder.strip()) for folder in command.checkpoint.split(",")]
     bundles = [read_bundle(Path(file)) for file in files]
     _all_can_be_used(files, bundles)
-    own = command.model_fields_set - {"image", "checkpoint", "out"}
+    own = command.model_fields_set & Params.model_fields.keys()
     laid_over = bundles[0].predict.model_dump() | {key: getattr(command, key) for key in own}
     params = _valid(Params, laid_over)
     name = _name_of(command.image)
     scene = scene_of(name, command.image)
     modules = [f"pipeline_steps.models.{one.network['model']}" for one in bundles]
     folder = os.path.normpath(command.out or f"results/map/{name}")
-    return Asked(scene, command.image, files, modules, folder, params)
+    looks = bundles[0].classes
+    return Asked(scene, command.image, files, modules, folder, params, command.deliver, looks)
 
 
 def _value(key: str, value: Any) -> Any:
-    """Return a value as a study file would state it: the command line has lists with commas."""
-    if not isinstance(value, str) or key in ("image", "checkpoint", "out", "gsd"):
+    """Return a value as a study file would state it: the command line has lists with commas.
+
+    What is in a section is text to Snakemake.
+    """
+    if isinstance(value, dict):
+        return {name: _value(name, one) for name, one in value.items()}
+    if not isinstance(value, str) or key in ("image", "checkpoint", "out", "gsd", "datetime"):
         return value
-    return yaml.safe_load(f"[{value}]" if key in ("outputs", "scales") else value)
+    return yaml.safe_load(f"[{value}]" if key in ("outputs", "scales", "files") else value)
 
 
 def _valid(kind: type[Params], stated: dict[str, Any]) -> Any:
