@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import shapely
 
-from pipeline_steps.rasters.place import LONGITUDE_LATITUDE, footprint, outline
-from pipeline_steps.rasters.raster import Grid, crs_name, projjson_of, wkt_of
+from pipeline_steps.rasters.place import on_the_globe, outline
+from pipeline_steps.rasters.raster import Grid, crs_name, projjson_of
 from pipeline_steps.study.classes import IGNORE, ClassLook
 
 EXTENSIONS = {
@@ -17,30 +17,69 @@ EXTENSIONS = {
 }
 
 GEOTIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
-ASSETS: dict[str, tuple[str, str, str, list[str]]] = {
-    "classes": ("classes.tif", "Class of each pixel", GEOTIFF, ["data"]),
-    "confidence": (
+ZARR = "application/vnd.zarr; version=2"
+BYTES = {"data_type": "uint8", "nodata": IGNORE}
+PERCENT = BYTES | {"unit": "%"}
+
+
+class Asset(NamedTuple):
+    """A kind of file, or of store, in a delivery."""
+
+    file: str
+    title: str
+    media_type: str
+    roles: Sequence[str]
+    facts: Mapping[str, Any] = {}
+
+
+MAPS = {
+    "classes": Asset("classes.tif", "Class of each pixel", GEOTIFF, ["data"], BYTES),
+    "confidence": Asset(
         "confidence.tif",
         "Probability of the likeliest class in per cent",
         GEOTIFF,
         ["data", "confidence"],
+        PERCENT,
     ),
-    "polygons_gpkg": (
-        "classes.gpkg",
-        "Patches of one class",
-        "application/geopackage+sqlite3",
+    "entropy": Asset(
+        "entropy.tif",
+        "Entropy of the probabilities in per cent of the most it can be",
+        GEOTIFF,
+        ["data", "uncertainty"],
+        PERCENT,
+    ),
+    "disagreement": Asset(
+        "disagreement.tif",
+        "Standard deviation between windows, views and networks in per cent",
+        GEOTIFF,
+        ["data", "uncertainty"],
+        PERCENT,
+    ),
+    "depth": Asset(
+        "depth.tif",
+        "Relative height as predicted",
+        GEOTIFF,
         ["data"],
+        {"data_type": "float32", "nodata": "nan"},
     ),
-    "polygons_parquet": (
-        "classes.parquet",
-        "Patches of one class",
-        "application/vnd.apache.parquet",
-        ["data"],
+    "probabilities": Asset(
+        "probabilities.zarr", "Probability of each class: 254 is 1", ZARR, ["data"], BYTES
     ),
-    "style": ("classes.qml", "Style of the class map for QGIS", "application/xml", ["style"]),
-    "areas": ("areas.csv", "Area of each class", "text/csv", ["metadata"]),
 }
-"""Name of an asset → its file, what it is, its media type and its roles."""
+"""What ``predict`` makes of a scene, by name."""
+
+PATCHES = "Patches of one class"
+ASSETS = MAPS | {
+    "polygons_gpkg": Asset("classes.gpkg", PATCHES, "application/geopackage+sqlite3", ["data"]),
+    "polygons_parquet": Asset(
+        "classes.parquet", PATCHES, "application/vnd.apache.parquet", ["data"]
+    ),
+    "style": Asset(
+        "classes.qml", "Style of map and polygons for QGIS", "application/xml", ["style"]
+    ),
+    "areas": Asset("areas.csv", "Area of each class", "text/csv", ["metadata"]),
+}
+"""All that a delivery can have, by the name that an item gives it."""
 
 UNKNOWN = ("1900-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
 """When nothing is known of the time: an item must name an instant or an interval."""
@@ -62,7 +101,7 @@ def item(
     time = {"datetime": first} if first == last else {"datetime": None}
     if first != last:
         time |= {"start_datetime": first, "end_datetime": last}
-    shape = footprint(grid, wkt_of(LONGITUDE_LATITUDE)) if grid.crs else shapely.Polygon()
+    shape, bounds = on_the_globe(grid) if grid.crs else (shapely.Polygon(), [])
     # a millimetre on the ground: the last digits of a projection differ between machines
     shape = shapely.transform(shapely.orient_polygons(shape), lambda points: points.round(8))
     found: dict[str, Any] = {
@@ -73,7 +112,7 @@ def item(
         "geometry": None if shape.is_empty else json.loads(shapely.to_geojson(shape)),
     }
     if not shape.is_empty:
-        found["bbox"] = list(shape.bounds)
+        found["bbox"] = [round(bound, 8) for bound in bounds]
     return found | {
         "properties": time | _projection(grid),
         "links": [],
@@ -99,14 +138,14 @@ def _projection(grid: Grid) -> dict[str, Any]:
 
 
 def _asset(key: str, href: str, looks: Sequence[ClassLook]) -> dict[str, Any]:
-    _, title, kind, roles = ASSETS[key]
-    found: dict[str, Any] = {"href": href, "title": title, "type": kind, "roles": roles}
-    if key in ("classes", "confidence"):
-        found |= {"data_type": "uint8", "nodata": 255}
+    asset = ASSETS[key]
+    found = {"href": href, "title": asset.title, "type": asset.media_type}
+    found |= {"roles": list(asset.roles)} | asset.facts
     if key == "classes":
         found["classification:classes"] = class_descriptions(looks)
-    if key == "confidence":
-        found["unit"] = "%"
+    if key == "probabilities":
+        known = class_descriptions(looks)[:-1]
+        found["bands"] = [{"name": one["name"], "description": one["title"]} for one in known]
     return found
 
 

@@ -29,12 +29,16 @@ def labelled(classes: np.ndarray) -> np.ndarray:
     return patches.astype(np.int32)[runs]
 
 
-def nodes(around: np.ndarray) -> np.ndarray:
+def nodes(around: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Return at which corners of pixels three borders or more meet, bool [H - 1, W - 1].
 
     ``around`` are classes [H, W] with a row and a column more on each side than the corners' own.
+    ``above`` and ``below``, bool [W - 2], say where a patch is cut along the first and the last
+    line of corners: there is a border too.
     """
     down, right = around[1:] != around[:-1], around[:, 1:] != around[:, :-1]
+    down[0, 1:-1] |= above
+    down[-1, 1:-1] |= below
     borders = np.add(down[:, 1:], down[:, :-1], dtype=np.uint8)
     borders += right[1:]
     borders += right[:-1]

@@ -100,13 +100,51 @@ def outline(grid: Grid, pixels: Sequence[tuple[float, float]]) -> np.ndarray:
 
 def footprint(grid: Grid, crs: str) -> shapely.Polygon:
     """Return the ground that a raster's frame covers, in ``crs``; empty where it has no place."""
+    points = _frame(grid, crs)
+    return shapely.make_valid(shapely.Polygon(points)) if np.isfinite(points).all() else _nowhere()
+
+
+def on_the_globe(grid: Grid) -> tuple[shapely.Geometry, list[float]]:
+    """Return the ground that a raster's frame covers in degrees, and its bounds, as RFC 7946 does.
+
+    What crosses the antimeridian is cut there; its bounds begin in the east, with a west that is
+    larger than their east. Around a pole it is all that lies as near to it. Where there is no place
+    the shape is empty.
+    """
+    points = _frame(grid, wkt_of(LONGITUDE_LATITUDE))
+    if not np.isfinite(points).all():
+        return _nowhere(), []
+    longitudes = np.unwrap(np.append(points[:, 0], points[0, 0]), period=360)
+    latitudes = points[:, 1]
+    if abs(longitudes[-1] - longitudes[0]) > 180:
+        pole = 90.0 if latitudes.mean() > 0 else -90.0
+        shape = shapely.box(-180, min(*latitudes, pole), 180, max(*latitudes, pole))
+        return shape, list(shape.bounds)
+    longitudes -= 360 * np.rint(longitudes.mean() / 360)
+    frame = shapely.make_valid(shapely.Polygon(np.stack([longitudes[:-1], latitudes], axis=1)))
+    west, south, east, north = frame.bounds
+    if west >= -180 and east <= 180:
+        return frame, [west, south, east, north]
+    parts = [
+        shapely.transform(
+            shapely.intersection(frame, shapely.box(turn - 180, -90, turn + 180, 90)),
+            lambda places, turn=turn: places - (turn, 0),
+        )
+        for turn in (-360, 0, 360)
+    ]
+    if east - west >= 360:
+        west, east = -180.0, 180.0
+    west, east = west + 360 * (west < -180), east - 360 * (east > 180)
+    return shapely.union_all(parts), [west, south, east, north]
+
+
+def _frame(grid: Grid, crs: str) -> np.ndarray:
+    """Return points around a raster in ``crs``, [n, 2]; infinite where they have no place."""
     along = np.linspace(0, 1, EDGE_POINTS)[:-1]
     sides = [(t, 0) for t in along] + [(1, t) for t in along]
     sides += [(1 - t, 1) for t in along] + [(0, 1 - t) for t in along]
     points = outline(grid, [(x * grid.width, y * grid.height) for x, y in sides])
-    if grid.crs != crs:
-        points = moved(points, grid.crs, crs)
-    return shapely.make_valid(shapely.Polygon(points)) if np.isfinite(points).all() else _nowhere()
+    return points if grid.crs == crs else moved(points, grid.crs, crs)
 
 
 def box(bounds: tuple[float, float, float, float], source: str, crs: str) -> shapely.Polygon:

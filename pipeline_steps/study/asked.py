@@ -11,8 +11,10 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline_steps.study.bundles import FILE, Bundle, read_bundle
+from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.errors import StudyError, in_one_line
 from pipeline_steps.study.manifest import read_manifest
+from pipeline_steps.study.params.deliver import Params as Deliver
 from pipeline_steps.study.params.map import Command, Params
 from pipeline_steps.study.scenes import Scene, scene_of
 from pipeline_steps.study.sidecars import sidecars_of
@@ -25,7 +27,10 @@ USAGE = "snakemake --cores all map --config image=PATH checkpoint=FOLDER"
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """An image to map; ``bundles`` are the files that tell of the networks."""
+    """An image to map; ``bundles`` are the files that tell of the networks.
+
+    ``looks`` are their classes, and ``deliver`` says what is made of the maps if that is a target.
+    """
 
     scene: Scene
     image: str
@@ -33,6 +38,8 @@ class Asked:
     modules: list[str]
     folder: str
     params: Params
+    deliver: Deliver
+    looks: tuple[ClassLook, ...]
 
     @property
     def files(self) -> list[str]:
@@ -54,7 +61,7 @@ def asked_of(config: dict[str, Any]) -> Asked | None:
     files = [_file_of(folder.strip()) for folder in command.checkpoint.split(",")]
     bundles = [read_bundle(Path(file)) for file in files]
     _all_can_be_used(files, bundles)
-    own = command.model_fields_set - {"image", "checkpoint", "out"}
+    own = command.model_fields_set & Params.model_fields.keys()
     laid_over = bundles[0].predict.model_dump() | {key: getattr(command, key) for key in own}
     params = _valid(Params, laid_over)
     name = _name_of(command.image)
@@ -62,15 +69,22 @@ def asked_of(config: dict[str, Any]) -> Asked | None:
     modules = [f"pipeline_steps.models.{one.network['model']}" for one in bundles]
     folder = os.path.normpath(command.out or f"results/map/{name}")
     _check_whose(folder, command.image)
-    return Asked(scene, command.image, files, modules, folder, params)
+    looks = bundles[0].classes
+    return Asked(scene, command.image, files, modules, folder, params, command.deliver, looks)
 
 
 def _value(key: str, value: Any) -> Any:
-    """Return a value as a study file would state it: the command line has lists with commas."""
-    if not isinstance(value, str) or key in ("image", "checkpoint", "out", "gsd"):
+    """Return a value as a study file would state it: the command line has lists with commas.
+
+    What is in a section is text to Snakemake.
+    """
+    if isinstance(value, dict):
+        return {name: _value(name, one) for name, one in value.items()}
+    if not isinstance(value, str) or key in ("image", "checkpoint", "out", "gsd", "datetime"):
         return value
     try:
-        return yaml.safe_load(f"[{value}]" if key in ("outputs", "scales") else value)
+        listed = key in ("outputs", "scales", "files")
+        return yaml.safe_load(f"[{value}]" if listed else value)
     except (yaml.YAMLError, ValueError):
         raise StudyError(f"--config: {key} is {value!r}, expected a value as YAML has it") from None
 

@@ -51,10 +51,14 @@ class Paths:
         text = json.dumps([said, row.is_folder, row.raster_names])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def map_of(self, experiment: str, run: str, scene: str, kind: str = "classes") -> str:
-        """Return a GeoTIFF, or for a scene of many images a folder of them."""
-        name = kind if self.study.scenes[scene].is_folder else f"{kind}.tif"
-        return f"results/predict/{experiment}/{run}/{scene}/{name}"
+    def map_of(self, experiment: str, run: str, scene: str) -> str:
+        """Return the map of classes: a GeoTIFF, or for a scene of many images a folder of them."""
+        return self.maps_of(experiment, run, scene)[0]
+
+    def maps_of(self, experiment: str, run: str, scene: str) -> list[str]:
+        """Return all maps that the study asks for, that of the classes first."""
+        names = map_names(self.study.config.predict.outputs, self.study.scenes[scene].is_folder)
+        return [f"results/predict/{experiment}/{run}/{scene}/{name}" for name in names]
 
     def members(self, experiment: str, run: str) -> list[str]:
         """Return the folders of the trainings whose networks map in a run."""

@@ -65,6 +65,9 @@ class Plan(StageParams):
     map_bytes: Annotated[int, Field(ge=1)] = 2
     """Bytes that the maps of one run take for each pixel."""
 
+    map_copies: Annotated[int, Field(ge=1)] = 1
+    """How many times they are kept: deliveries have copies."""
+
     is_stretched: bool
     """Whether the study says what becomes 0 and 1."""
 
@@ -110,6 +113,7 @@ def plan_of(study: Loaded) -> Plan:
         classes=len(config.classes),
         window=config.predict.window,
         map_bytes=1 + sum(_map_bytes(name, len(config.classes)) for name in config.predict.outputs),
+        map_copies=2 if config.deliver and config.deliver.maps else 1,
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
         field_window=max(map(_window, networks), default=0),
         field_bytes=max((2 / (1 - one.depth.overlap) ** 2 for one in networks), default=0.0),
@@ -173,7 +177,8 @@ def disk_gb(plan: Plan, bytes_tiled: int, pixels: int, largest: int) -> float:
     maps of each run, and what lies there while the ``largest`` raster, in pixels, is worked
     at: what a teacher said of it, or drafts of its maps. Weights of networks are left out.
     """
-    results = bytes_tiled + pixels * (2 * plan.fields + plan.map_bytes * plan.runs)
+    maps = plan.map_bytes * plan.map_copies * plan.runs
+    results = bytes_tiled + pixels * (2 * plan.fields + maps)
     return (results + max(plan.field_bytes, plan.map_bytes) * largest) / GB
 
 

@@ -78,6 +78,30 @@ def test_lists_are_stated_with_commas(here):
     assert found.folder == "m"
 
 
+def test_a_delivery_has_all_unless_something_else_is_stated(here):
+    here()
+
+    found, plain = ask(), ask(deliver={"polygons": {}})
+
+    assert found.deliver == plain.deliver and found.deliver.polygons and found.deliver.maps
+    assert [look.name for look in found.looks] == ["roof", "road"]
+
+
+def test_what_a_delivery_is_made_of_is_stated_as_in_a_study(here):
+    """Snakemake reads a section on the command line as text."""
+    here()
+    stated = {
+        "polygons": {"minimum_area": "25", "simplify": "0.5", "files": ["gpkg"]},
+        "datetime": "2021-06-01",
+        "style": "false",
+    }
+
+    found = ask(deliver=stated).deliver
+
+    assert (found.polygons.minimum_area, found.polygons.simplify) == (25.0, 0.5)
+    assert (found.polygons.files, found.datetime, found.style) == (("gpkg",), "2021-06-01", False)
+
+
 @pytest.mark.parametrize(
     ("stated", "words"),
     [
@@ -93,6 +117,8 @@ def test_lists_are_stated_with_commas(here):
         ({"window": "2001-99-99"}, "--config: window is '2001-99-99', expected a value as YAML"),
         ({"scales": "1,1"}, r"--config: scales is \[1.0, 1.0\], expected each once"),
         ({"gsd": "some"}, "--config: gsd is 'some', expected"),
+        ({"deliver": True}, "--config: deliver is 'True', expected"),
+        ({"deliver": {"polygon": {}}}, "--config: deliver.polygon is not a key"),
         ({"image": "{x}.tif"}, "--config: image: it is '{x}.tif', expected a path without braces"),
     ],
 )

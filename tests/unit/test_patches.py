@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
+from pipeline_steps.rasters import patches as patches_module
 from pipeline_steps.rasters.class_map import NOTHING, Band
 from pipeline_steps.rasters.ground_area import SHARE, Ground
 from pipeline_steps.rasters.outlines import labelled
-from pipeline_steps.rasters.patches import Patches, patches, placed
+from pipeline_steps.rasters.patches import CORNERS, MOST, Patches, patches, placed
 from pipeline_steps.rasters.raster import Grid, wkt_of
 from pipeline_steps.rasters.sieve import settled, sieved
 
@@ -47,15 +48,16 @@ def banded(classes, rows, confidence=None):
         yield Band(top, classes[top : top + rows], confidence[top : top + rows])
 
 
-def found_in(classes, rows=1000, simplify=0.0, grid=None, confidence=None):
+def found_in(classes, rows=1000, simplify=0.0, grid=None, confidence=None, most=MOST):
     ground = Ground(grid or grid_of(classes))
-    return Patches.together(list(patches(banded(classes, rows, confidence), ground, simplify)))
+    bands = banded(classes, rows, confidence)
+    return Patches.together(list(patches(bands, ground, simplify, most)))
 
 
 def rows_of(found):
     """Return patches in an order of their own, to be compared."""
     wkb = shapely.to_wkb(found.shapes)
-    columns = (wkb, found.classes, found.pixels, found.areas, found.confidence)
+    columns = (wkb, found.classes, found.pixels, found.areas, found.confidence, found.is_part)
     return sorted(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -179,6 +181,71 @@ def test_a_full_map_stays_full_when_it_is_simplified():
     assert shapely.area(found.shapes).sum() == pytest.approx(40 * 48)
 
 
+# Parts of large patches
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3), st.integers(0, 2**31), st.data())
+def test_parts_of_large_patches_cover_them_and_share_the_cuts(height, width, classes, seed, data):
+    found = noise(seed, height, width, classes)
+    rows, most = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 40))
+
+    parts, whole = found_in(found, rows, most=most), found_in(found)
+
+    assert (drawn(parts, found.shape) == found).all()
+    assert shapely.is_valid(parts.shapes).all() and shapely.coverage_is_valid(parts.shapes)
+    assert shapely.area(parts.shapes).tolist() == parts.pixels.tolist()
+    # beside a cut they have a corner more
+    uncut = shapely.equals(parts.shapes[~parts.is_part, None], whole.shapes)
+    assert uncut.any(axis=1).all()
+    # what is a part has another one below or above it
+    for shape, kind in zip(parts.shapes[parts.is_part], parts.classes[parts.is_part], strict=True):
+        alike = parts.shapes[parts.is_part & (parts.classes == kind)]
+        assert shapely.length(shapely.intersection(shape, alike)).astype(bool).sum() > 1
+
+
+@pytest.mark.parametrize("rows", [3, 8])
+@pytest.mark.parametrize("seed", range(4))
+def test_simplified_parts_still_share_their_borders(seed, rows):
+    classes = smooth(seed)
+
+    found = found_in(classes, rows, simplify=1.5, most=20)
+
+    assert found.is_part.any() and not found.is_part.all()
+    assert shapely.is_valid(found.shapes).all() and shapely.coverage_is_valid(found.shapes)
+    assert shapely.union_all(found.shapes).area == pytest.approx(shapely.area(found.shapes).sum())
+
+
+def sprinkled(rows, width=96, height=16):
+    """Yield bands of one ground that runs through them all, with many small patches in it."""
+    for top in range(0, rows, height):
+        classes = np.zeros((height, width), np.uint8)
+        classes[2::6, 2::6] = classes[3::6, 2::6] = 1
+        yield Band(top, classes, classes)
+
+
+@pytest.mark.parametrize("rows", [256, 2048])
+def test_what_is_kept_does_not_grow_with_the_rows(rows, monkeypatch):
+    kept, joined = [], patches_module._joined
+
+    def watched(*args):
+        done, held = joined(*args)
+        corners = sum(shapely.get_num_coordinates(pieces).sum() for pieces in held.pieces)
+        assert corners == held.facts[:, CORNERS].sum()
+        kept.append((corners, sum(map(len, held.pieces)), len(args[-1]), done.corners))
+        return done, held
+
+    monkeypatch.setattr(patches_module, "_joined", watched)
+    ground = Ground(Grid(rows, 96, None, NOWHERE))
+    found = Patches.together(list(patches(sprinkled(rows), ground, most=2000)))
+
+    assert found.pixels.sum() == rows * 96
+    assert found.is_part.sum() > rows / 256
+    corners, pieces, lines, written = np.max(kept, axis=0)
+    # a band has 16 x 3 small patches, each with a ring of its own and one that the ground has
+    assert corners < 2000 + 3 * 16 * 10 and pieces < 16 and lines < 16 and written < 4000
+
+
 # Ground
 
 
@@ -219,6 +286,57 @@ def test_in_degrees_areas_are_those_of_the_ellipsoid(turn):
     assert found.areas[0] < found.areas[-1]
     assert rows_of(found) == rows_of(found_in(classes, 7, grid=grid))
     assert Ground(grid).weights(150, 1).flat[0] == pytest.approx(SHARE, rel=1e-3)
+
+
+def mercator(latitude, gsd=1.0, height=100, width=40, crs="EPSG:3857"):
+    """Return a grid in Web Mercator that is centred on a latitude."""
+    y = 6378137.0 * np.log(np.tan(np.pi / 4 + np.radians(latitude) / 2))
+    place = (gsd, 0, 1_250_000, 0, -gsd, y + gsd * height / 2)
+    return Grid(height, width, wkt_of(crs), place)
+
+
+def test_web_mercator_s_areas_are_the_ground_s():
+    """At 48°N a square metre of its plane is 0.4480 of one: cos² of it times M N / a²."""
+    grid = mercator(48)
+
+    ground = Ground(grid)
+
+    sine2 = np.sin(np.radians(48)) ** 2
+    eccentricity2 = 0.00669437999014
+    share = (1 - sine2) * (1 - eccentricity2) / (1 - eccentricity2 * sine2) ** 2
+    assert share == pytest.approx(0.4480, abs=5e-5)
+    areas = ground.sums(np.zeros((100, 40), int), 0, 1) * ground.unit
+    assert areas == pytest.approx([4000 * share], rel=1e-5)
+    assert ground.side_m == pytest.approx(np.sqrt(share), rel=1e-4)
+
+
+@pytest.mark.parametrize("crs, turn", [("EPSG:3857", 0), ("EPSG:3857", 30), ("EPSG:3413", 0)])
+def test_where_a_projection_enlarges_areas_are_those_of_the_ellipsoid(crs, turn):
+    pyproj = pytest.importorskip("pyproj")
+    step, angle = 300.0, np.radians(turn)
+    cosine, sine = step * np.cos(angle), step * np.sin(angle)
+    place = {"EPSG:3857": (1e6, 7e6), "EPSG:3413": (1.5e6, 2e6)}[crs]
+    grid = Grid(60, 90, wkt_of(crs), (cosine, sine, place[0], sine, -cosine, place[1]))
+    classes = np.repeat(np.arange(9, dtype=np.uint8).reshape(3, 3), 20, 0).repeat(30, 1)
+
+    found = found_in(classes, 64, grid=grid)
+
+    ellipsoid, expected = pyproj.Geod(ellps="WGS84"), []
+    there = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    for shape in shapely.segmentize(placed(found.shapes, grid), step):
+        outline = shapely.transform(shape, lambda xy: np.stack(there.transform(*xy.T), axis=1))
+        expected.append(abs(ellipsoid.geometry_area_perimeter(outline)[0]))
+    assert found.areas * Ground(grid).unit == pytest.approx(expected, rel=1e-6)
+    assert not np.allclose(found.areas, found.areas[0], rtol=1e-4)
+    assert rows_of(found) == rows_of(found_in(classes, 7, grid=grid))
+
+
+@pytest.mark.parametrize("crs, x, y", [("EPSG:3035", 4.5e6, 2.5e6), ("EPSG:2154", 7e5, 6.6e6)])
+def test_where_a_projection_keeps_areas_within_a_hundredth_they_are_its_own(crs, x, y):
+    ground = Ground(Grid(50, 50, wkt_of(crs), (0.5, 0, x, 0, -0.5, y)))
+
+    assert ground.unit == 0.25
+    assert ground.sums(np.zeros((50, 50), int), 0, 1).tolist() == [2500]
 
 
 def test_without_a_place_rows_count_downwards_as_a_gis_shows_them():

@@ -75,6 +75,19 @@ def test_the_map_of_one_image_is_a_file_and_of_many_a_folder(paths):
     assert found.map_of("depthseg", "seed-0", "b") == f"{folder}/b/classes"
 
 
+def test_the_maps_of_a_scene_are_all_that_the_study_asks_for(paths):
+    many = {"image": "b/?.tif", "labels": "b/*.png", "elevation": "b/?.tif"}
+    asked = {"outputs": ["entropy", "probabilities"]}
+    found = paths(row("a", "train"), row("b", "test", **many), predict=asked)
+
+    one, other = (found.maps_of("depthseg", "seed-0", scene) for scene in "ab")
+
+    folder = "results/predict/depthseg/seed-0"
+    names = ["classes.tif", "entropy.tif", "probabilities.zarr"]
+    assert one == [f"{folder}/a/{name}" for name in names]
+    assert other == [f"{folder}/b/{name.partition('.')[0]}" for name in names]
+
+
 def test_every_training_has_its_losses_maps_and_counts(paths):
     rows = [row("a", "train"), row("b", "test"), row("c", "predict")]
     chosen = {"depthseg": {"seeds": [0, 3]}, "other": {"seeds": [1]}}

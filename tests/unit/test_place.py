@@ -9,6 +9,7 @@ from pipeline_steps.rasters.place import (
     covered_by,
     footprint,
     gsd_m,
+    on_the_globe,
     pixel_m,
     shared_and_nearest,
 )
@@ -241,3 +242,59 @@ def test_groups_of_different_crs_are_compared_on_the_ground():
     shared, _, _ = shared_and_nearest([image], [same])
 
     assert shared == pytest.approx(1e6, rel=0.02)
+
+
+def test_what_crosses_the_antimeridian_is_cut_there_and_begins_in_the_east():
+    fiji = rasterio.CRS.from_epsg(32760).to_wkt()
+    grid = Grid(2000, 2000, fiji, (10, 0, 810_000, 0, -10, 8_150_000))
+
+    shape, (west, south, east, north) = on_the_globe(grid)
+
+    assert shape.geom_type == "MultiPolygon" and shape.is_valid
+    left, right = sorted(part.bounds for part in shape.geoms)
+    assert (left[0], left[2], right[0], right[2]) == (-180, east, west, 180)
+    assert 179.8 < west < 180 and -180 < east < -179.8
+    assert (south, north) == (shape.bounds[1], shape.bounds[3])
+    # 20 km by 20 km, not 39 000 km around the earth: a degree has 110.6 km, along 16.6°S 106.6
+    assert shape.area == pytest.approx(400 / (110.6 * 106.6), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "longitude, parts, expected",
+    [
+        (9.0, 1, (9.0, 10.0)),
+        (179.5, 2, (179.5, -179.5)),
+        (-180.5, 2, (179.5, -179.5)),
+        (179.0, 1, (179.0, 180.0)),
+        (190.0, 1, (-170.0, -169.0)),
+    ],
+)
+def test_longitudes_are_those_of_the_globe(longitude, parts, expected):
+    shape, bounds = on_the_globe(degrees(10, 0.01, longitude))
+
+    assert len(shapely.get_parts(shape)) == parts
+    assert (bounds[0], bounds[2]) == pytest.approx(expected)
+    assert shape.area == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("longitude", [-180.0, 0.0])
+def test_a_raster_of_all_the_earth_is_all_of_it(longitude):
+    shape, bounds = on_the_globe(Grid(180, 360, DEGREES, (1, 0, longitude, 0, -1, 90)))
+
+    assert shape.equals(shapely.box(-180, -90, 180, 90))
+    assert bounds == [-180, -90, 180, 90]
+
+
+def test_around_a_pole_is_all_that_lies_as_near_to_it():
+    arctic = rasterio.CRS.from_epsg(3413).to_wkt()
+
+    shape, bounds = on_the_globe(Grid(100, 100, arctic, (1000, 0, -50_000, 0, -1000, 50_000)))
+
+    assert bounds == [-180, pytest.approx(89.37, abs=0.05), 180, 90]
+    assert shape.bounds == tuple(bounds)
+
+
+def test_what_has_no_place_is_nowhere_on_the_globe():
+    shape, bounds = on_the_globe(Grid(10, 10, UTM, (1, 0, 1e30, 0, -1, 0)))
+
+    assert shape.is_empty and not bounds

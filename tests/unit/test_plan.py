@@ -98,6 +98,15 @@ def test_disk_holds_the_maps_that_are_asked_for(tmp_path, monkeypatch):
     assert made.map_bytes == 1 + 1 + 4 + made.classes
 
 
+@pytest.mark.parametrize("deliver, copies", [(None, 1), ({}, 2), ({"maps": False}, 1)])
+def test_disk_holds_the_copies_of_deliveries(tmp_path, monkeypatch, deliver, copies):
+    made = plan_of(loaded(tmp_path, monkeypatch, deliver=deliver))
+
+    found = disk_gb(made, 0, 100, 0) - 100 * 2 * made.fields / 1e9
+
+    assert found == pytest.approx(100 * made.map_bytes * made.runs * copies / 1e9)
+
+
 def test_disk_holds_what_a_teacher_said_of_the_largest_raster(tmp_path, monkeypatch):
     depth = {"overlap": 0.5, "teachers": {"elevation": {"overlap": 0.75}}}
     made = plan_of(loaded(tmp_path, monkeypatch, depth=depth))

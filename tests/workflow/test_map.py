@@ -1,5 +1,6 @@
 """A bundle of the tiny study maps an image elsewhere; what cannot be is refused in one line."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -25,12 +26,12 @@ def bundles(finished, source, tmp_path_factory):
     return folder
 
 
-def map_(source, folder, *more, **config):
+def map_(source, folder, *more, target="map", **config):
     stated = [f"{key}={value}" for key, value in config.items()]
     return subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--cores", "2", *more),
-            *("--snakefile", source / "Snakefile", "--directory", folder, "map"),
+            *("--snakefile", source / "Snakefile", "--directory", folder, target),
             *(["--config", *stated] if stated else []),
         ],
         env=environment(),
@@ -81,8 +82,41 @@ def test_maps_come_into_the_folder_that_is_stated(tmp_path, bundles, finished, s
     assert found == ["classes.tif", "depth.tif", "entropy.tif", "map.json"]
 
 
-def test_without_an_image_one_line_says_what_to_give(tmp_path, source):
-    line = refused(map_(source, tmp_path))
+def test_a_map_is_delivered_when_that_is_the_target(tmp_path, bundles, finished, source):
+    image = finished / "results/synthesize/east/image.tif"
+    asked = {"image": image, "checkpoint": bundles / "depthseg", "out": tmp_path / "maps"}
+    asked |= {"outputs": "confidence,entropy"}
+
+    done = map_(source, tmp_path, target="deliver_map", **asked)
+
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "maps" / "delivery"
+    maps = {"classes.tif", "confidence.tif", "entropy.tif"}
+    rest = {"areas.csv", "classes.gpkg", "classes.parquet", "classes.qml", "item.json"}
+    names = {file.name for file in folder.iterdir()}
+    assert names - {".snakemake_timestamp"} == maps | rest
+    assert json.loads((folder / "item.json").read_text())["id"] == "image"
+    stated = "{polygons: {minimum_area: 25, files: [gpkg]}, maps: false}"
+    again = map_(source, tmp_path, target="deliver_map", **asked, deliver=stated)
+    assert again.returncode == 0, again.stderr
+    assert "rule map:" not in again.stderr
+    names = {file.name for file in folder.iterdir()}
+    assert names - {".snakemake_timestamp"} == rest - {"classes.parquet"}
+
+
+def test_a_map_without_confidence_is_refused_before_it_is_made(tmp_path, bundles, finished, source):
+    image = finished / "results/synthesize/east/image.tif"
+    asked = {"image": image, "checkpoint": bundles / "depthseg", "outputs": "entropy"}
+
+    line = refused(map_(source, tmp_path, target="deliver_map", **asked))
+
+    assert line == "error: --config: outputs has no confidence, expected it to deliver"
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("target", ["map", "deliver_map"])
+def test_without_an_image_one_line_says_what_to_give(tmp_path, source, target):
+    line = refused(map_(source, tmp_path, target=target))
     assert line.endswith("map --config image=PATH checkpoint=FOLDER")
     assert not (tmp_path / "results").exists()
 

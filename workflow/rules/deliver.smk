@@ -1,7 +1,6 @@
 rule deliver:
     input:
-        classes=lambda wildcards: paths.map_of(**wildcards),
-        confidence=lambda wildcards: paths.map_of(**wildcards, kind="confidence"),
+        maps=lambda wildcards: paths.maps_of(**wildcards),
     output:
         delivery=directory("results/deliver/{experiment}/{run}/{scene}"),
     log:
@@ -17,7 +16,31 @@ rule deliver:
         step=as_json(study.config.delivered),
         code=fingerprint("pipeline_steps.deliver"),
         looks=LOOKS,
+        name="{experiment}_{run}_{scene}",
     shell:
-        "python -m pipeline_steps.deliver --classes {input.classes:q} --confidence {input.confidence:q}"
-        " --delivery {output.delivery:q} --name {wildcards.experiment:q}_{wildcards.run:q}_{wildcards.scene:q}"
+        "python -m pipeline_steps.deliver --maps {input.maps:q}"
+        " --delivery {output.delivery:q} --name {params.name:q}"
         " --looks {params.looks:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+
+
+# What is made of a map that was asked for on the command line: its own target, as `map` is.
+use rule deliver as deliver_map with:
+    input:
+        maps=of_asked(
+            lambda asked: (
+                rules.map.output.maps
+                if "confidence" in OUTPUTS
+                else sys.exit("error: --config: outputs has no confidence, expected it to deliver")
+            )
+        ),
+    output:
+        delivery=directory("{}/delivery".format(asked.folder if asked else "results/map/image")),
+    log:
+        f"logs/deliver/map/{NAME}.log",
+    benchmark:
+        f"benchmarks/deliver/map/{NAME}.tsv"
+    params:
+        step=of_asked(lambda asked: as_json(asked.deliver)),
+        code=fingerprint("pipeline_steps.deliver"),
+        looks=of_asked(lambda asked: as_json(asked.looks)),
+        name=NAME,

@@ -21,25 +21,30 @@ class Polygons(StageParams):
     """What is written: a GeoPackage, GeoParquet or both."""
 
     minimum_area: Annotated[float, Field(ge=0, le=1e9)] = 0.0
-    """The minimum mapping unit in m², or pixels without a CRS: a smaller patch takes the class with
-    which it shares the longest border, counted in sides of pixels, and becomes one patch with those
-    neighbours; the smallest comes first. What nothing but nodata surrounds stays as it is. 0 leaves
-    all patches."""
+    """The minimum mapping unit in m² of ground, or pixels without a CRS: a smaller patch takes the
+    class with which it shares the longest border, counted in sides of pixels, and becomes one patch
+    with those neighbours; the smallest comes first. What nothing but nodata surrounds stays as it
+    is. 0 leaves all patches."""
 
     simplify: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    """How far borders are simplified, in metres, or pixels without a CRS: a corner goes if the
-    triangle with its neighbours is smaller than the square of this. Patches still share exactly the
-    same borders. 0 leaves the steps of pixels."""
+    """How far borders are simplified, in metres of ground at the raster's centre, or pixels without
+    a CRS: a corner goes if the triangle with its neighbours is smaller than the square of this.
+    Patches still share exactly the same borders. 0 leaves the steps of pixels."""
+
+    corners: Annotated[int, Field(ge=1000, le=10**9)] = 1_000_000
+    """Corners that unfinished polygons may have together, which bounds memory. Where they have
+    more, the largest are cut along a row of pixels, and parts of them are polygons of their own."""
 
 
 class Params(StageParams):
     """What a delivery of a scene is made of."""
 
     maps: bool = True
-    """Copies of `classes.tif` and `confidence.tif`, so that the folder can be passed on alone."""
+    """Copies of all maps of the scene, so that the folder can be passed on alone."""
 
     style: bool = True
-    """`classes.qml`, which QGIS reads beside `classes.tif`: names and colours of the classes."""
+    """`classes.qml`, which QGIS reads beside `classes.tif`, `classes.gpkg` and `classes.parquet`:
+    names and colours of the classes."""
 
     areas: bool = True
     """`areas.csv`: hectares of each class, or pixels without a CRS, its share and confidence."""
@@ -86,11 +91,13 @@ def _instant(text: str, is_end: bool) -> str:
         if WHOLE_DAY.fullmatch(text):
             text = f"{text}T{'23:59:59' if is_end else '00:00:00'}Z"
         found = clock.datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
+        # in UTC it may be before the first year, or after the last one
+        instant = found.astimezone(clock.UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
+        instant = None
+    if instant is None:
         raise ValueError(
             f"it is {text!r}, expected a day such as 2021-06-01, or an instant with its zone, such"
             " as 2021-06-01T10:30:00Z"
         )
-    return found.astimezone(clock.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{instant.replace(microsecond=0, tzinfo=None).isoformat()}Z"

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from pipeline_steps.study.params.deliver import Params as Deliver
+from pipeline_steps.study.params.deliver import Polygons
 from pipeline_steps.study.params.predict import Params as Predict
 
 
@@ -25,6 +27,9 @@ class Command(Params):
 
     out: Annotated[str, Field(min_length=1)] | None = None
     """The folder that maps come into; by default `results/map/<name of the image>`."""
+
+    deliver: Deliver = Deliver(polygons=Polygons())
+    """What `deliver_map` makes of the maps, as in a study; by default all, polygons too."""
 
     @field_validator("image", "checkpoint", "out")
     @classmethod
