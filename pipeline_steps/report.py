@@ -10,7 +10,12 @@ import matplotlib
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline_steps.presentation.charts import bars, learning_curves
+from pipeline_steps.presentation.charts import (
+    bars,
+    difference_chart,
+    learning_curves,
+    reliability_chart,
+)
 from pipeline_steps.presentation.depth import depth_figure
 from pipeline_steps.presentation.gain import gain_figure, gains
 from pipeline_steps.presentation.panels import panels_figure
@@ -27,7 +32,10 @@ from pipeline_steps.study.publish import publishing
 matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
-OF_ALL = ("learning_curves", "networks_at_work", "overall", "teacher_quality")
+OF_ALL = (
+    *("differences", "learning_curves", "networks_at_work", "overall", "reliability"),
+    "teacher_quality",
+)
 """Figures that are not of one scene; those come first."""
 
 
@@ -101,6 +109,10 @@ def _draw_all(
     if figure := panels_figure(panels):
         figure.savefig(folder / "networks_at_work.png", dpi=params.dpi)
     bars(overall).savefig(folder / "overall.png", dpi=params.dpi)
+    for name, draw in (("differences", difference_chart), ("reliability", reliability_chart)):
+        table = _read_table(tables, name)
+        if len(table):
+            draw(table).savefig(folder / f"{name}.png", dpi=params.dpi)
     found = gains(overall, _read_table(tables, "depth"), prompts)
     if len(found):
         gain_figure(found).savefig(folder / "teacher_quality.png", dpi=params.dpi)
@@ -109,7 +121,7 @@ def _draw_all(
 def _read_table(tables: list[Path], name: str) -> pd.DataFrame:
     """Read a table whose names may look like numbers, or like nothing."""
     path = next(t for t in tables if t.stem == name)
-    words = {"experiment": str, "teacher": str, "scene": str}
+    words = {"experiment": str, "teacher": str, "scene": str, "baseline": str}
     return pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
 
 

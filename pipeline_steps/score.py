@@ -5,26 +5,48 @@ group of scenes follow in ``tabulate`` without opening an image.
 """
 
 import json
-from collections.abc import Iterator
+import math
+from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.ndimage import maximum_filter, minimum_filter
 
-from pipeline_steps.metrics.confusion import confusion_matrix
+from pipeline_steps.metrics.counting import Counts, Seen, rims
 from pipeline_steps.rasters import raster
-from pipeline_steps.rasters.store import Scene, read, shard_size, tiled
-from pipeline_steps.rasters.windows import Window, blocks
+from pipeline_steps.rasters.near import near_boundary
+from pipeline_steps.rasters.store import Scene, open_array, read, tiled
+from pipeline_steps.rasters.strata import Kinds
+from pipeline_steps.rasters.windows import Window, ahead, blocks, grown
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.manifest import read_manifest, write_text
 from pipeline_steps.study.params.score import Params
 
+AT_ONCE = 2048
+"""Height and width in pixels of what is read at a time."""
+
+PIECE = 512
+"""Height and width of what is counted at a time, at most, so that it stays in a cache."""
+
+MOST_BLOCKS = 400
+"""Blocks of a raster."""
+
+
+class Maps(NamedTuple):
+    """What is read of one raster: windows of its map, and of its confidence or None."""
+
+    path: Path
+    classes: Any
+    confidence: Any
+
 
 def run(
     tile: Path,
     splits: list[Path],
+    strata: Path,
     classes: Path,
+    confidence: Path | None,
     counts: Path,
     experiment: str,
     seed: int | None,
@@ -33,88 +55,102 @@ def run(
 ) -> None:
     """Write the confusion counts of ``classes`` against the labels of ``tile``; truth by row.
 
-    ``classes`` is a GeoTIFF, or for a scene of many images a folder of them; of a scene that is
-    divided (its manifest is in ``splits``) only the test part counts. Raises ValueError
-    naming the map where it has another size than its labels or nothing on a labelled pixel.
+    ``classes`` and ``confidence`` are GeoTIFFs, or for a scene of many images folders of them;
+    ``strata`` is the manifest of the scene's kinds of ground. Of a scene that is divided (its
+    manifest is in ``splits``) only the test part counts. Raises ValueError naming the map where
+    it has another size than its labels or nothing on a labelled pixel.
     """
     (scene,) = tiled([tile], splits, read_manifest)
-    names = scene.facts["classes"]
-    strata = {"all": np.zeros((len(names), len(names)), np.int64)}
-    if params.boundary_px:
-        strata["boundary"] = strata["all"].copy()
-    for index, name in enumerate(scene.rasters):
-        path = classes / f"{name}.tif" if scene.is_folder else classes
-        for truth, guess, near in _pairs(scene, index, path, params.boundary_px, fold):
-            _add(strata, truth, guess, near, path)
-    found = {
+    names, kinds = scene.facts["classes"], Kinds.of(read_manifest(strata)["kinds"])
+    found, matrices = Counts(kinds.count, len(names)), []
+    for index in range(len(scene.rasters)):
+        codes = open_array(strata.parent / "strata.zarr", index)
+        files = [path and _file(scene, index, path) for path in (classes, confidence)]
+        matrices += _count(scene, index, codes, files, found, fold, params)
+    facts = {
         "experiment": experiment,
         "seed": seed,
         "fold": fold,
         "scene": scene.name,
         "classes": names,
-        "strata": {name: matrix.tolist() for name, matrix in strata.items()},
+        "strata": {k: matrix.tolist() for k, matrix in kinds.strata(found.joint.sum(axis=1))},
+        "blocks": [matrix.tolist() for matrix in matrices],
+        "rims": _rims(found, kinds, params.boundary_iou_px),
+        "confidence": None if confidence is None else found.levels.tolist(),
     }
-    write_text(counts, json.dumps(found) + "\n")
+    write_text(counts, json.dumps(facts) + "\n")
 
 
-def _pairs(
-    scene: Scene, index: int, path: Path, reach: int, fold: int | None
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield labels, map and nearness to a boundary, block by block; none but tested labels."""
-    labels, grid = scene.array("labels", index), scene.grid(index)
-    tested = scene.within(labels, index, "test", fold, IGNORE)
-    with raster.opened(path) as source:
-        if (source.height, source.width) != (grid.height, grid.width):
-            raise ValueError(
-                f"{path}: is {source.width}x{source.height} pixels, expected"
-                f" {grid.width}x{grid.height} like its labels"
-            )
-        for window in blocks(grid.height, grid.width, shard_size(256)):
-            around = _grown(window, reach, grid.height, grid.width)
-            inner = (
-                slice(window.y - around.y, window.y - around.y + window.height),
-                slice(window.x - around.x, window.x - around.x + window.width),
-            )
-            truth = read(labels, around)
-            near = near_boundary(truth, reach)[inner]
-            yield read(tested, window), raster.read(source, window, 1), near
+def _file(scene: Scene, index: int, path: Path) -> Path:
+    return path / f"{scene.rasters[index]}.tif" if scene.is_folder else path
 
 
-def near_boundary(labels: np.ndarray, reach: int) -> np.ndarray:
-    """Return where another class lies within ``reach`` pixels (a square), bool [H, W].
-
-    ``labels`` are uint8 [H, W]; ignored pixels make no boundary.
-    """
+def _rims(found: Counts, kinds: Kinds, reach: int) -> dict[str, Any] | None:
     if not reach:
-        return np.zeros(labels.shape, bool)
-    size = 2 * reach + 1
-    is_known = labels != IGNORE
-    highest = maximum_filter(np.where(is_known, labels, 0), size, mode="nearest")
-    lowest = minimum_filter(labels, size, mode="nearest")
-    return is_known & (highest != lowest)
+        return None
+    bands = np.unravel_index(np.arange(kinds.count), kinds.shape)[2]
+    return {"px": reach} | rims(found.joint, bands <= kinds.reaches.index(reach))
 
 
-def _grown(window: Window, reach: int, height: int, width: int) -> Window:
-    y, x = max(0, window.y - reach), max(0, window.x - reach)
-    bottom = min(height, window.y + window.height + reach)
-    right = min(width, window.x + window.width + reach)
-    return Window(y, x, bottom - y, right - x)
+def _count(
+    scene: Scene,
+    index: int,
+    codes: Any,
+    files: list[Path | None],
+    found: Counts,
+    fold: int | None,
+    params: Params,
+) -> list[np.ndarray]:
+    """Count a raster; return the confusion matrix of each of its blocks that has a label."""
+    grid, blocks_of = scene.grid(index), {}
+    piece, block = _sides(grid.height, grid.width, params.block_px)
+    tested = scene.within(scene.array("labels", index), index, "test", fold, IGNORE)
+    with raster.opened(files[0]) as classes, raster.opened(files[1] or files[0]) as confidence:
+        for path, source in zip(files, (classes, confidence), strict=True):
+            if path:
+                _check(path, source, grid)
+        layers = (tested, codes, classes, confidence if files[1] else None)
+        windows = blocks(grid.height, grid.width, piece * max(1, AT_ONCE // piece))
+        parts = (_seen(layers, window, params.boundary_iou_px) for window in windows)
+        with closing(ahead(parts)) as ready:
+            for window, seen in ready:
+                for inner in blocks(window.height, window.width, piece):
+                    y, x = window.y + inner.y, window.x + inner.x
+                    key = 0 if scene.is_folder else (y // block, x // block)
+                    part = Seen(*(one if one is None else one[inner.slices] for one in seen))
+                    matrix = _added(found, part, files[0])
+                    blocks_of[key] = blocks_of.get(key, 0) + matrix
+    return [matrix for matrix in blocks_of.values() if matrix.any()]
 
 
-def _add(
-    strata: dict[str, np.ndarray],
-    truth: np.ndarray,
-    guess: np.ndarray,
-    near: np.ndarray,
-    path: Path,
-) -> None:
-    labelled = truth != IGNORE
-    classes = len(strata["all"])
+def _sides(height: int, width: int, asked: int) -> tuple[int, int]:
+    """Return the sides of a piece and of a block, which is so many pieces."""
+    piece = min(asked, PIECE)
+    least = max(asked, math.ceil(math.sqrt(height * width / MOST_BLOCKS)))
+    return piece, piece * math.ceil(least / piece)
+
+
+def _check(path: Path, source: Any, grid: Any) -> None:
+    if (source.height, source.width) != (grid.height, grid.width):
+        raise ValueError(
+            f"{path}: is {source.width}x{source.height} pixels, expected"
+            f" {grid.width}x{grid.height} like its labels"
+        )
+
+
+def _seen(layers: tuple[Any, ...], window: Window, reach: int) -> tuple[Window, Seen]:
+    """Read a window of all layers; the map with its surroundings, by which its rims are told."""
+    tested, codes, classes, confidence = layers
+    around, inner = grown(window, reach, *tested.shape)
+    guess = raster.read(classes, around, 1)
+    near = near_boundary(guess, reach)[inner] if reach else None
+    sure = None if confidence is None else raster.read(confidence, window, 1)
+    return window, Seen(read(tested, window), guess[inner], read(codes, window), near, sure)
+
+
+def _added(found: Counts, seen: Seen, path: Path) -> np.ndarray:
     try:
-        strata["all"] += confusion_matrix(truth[labelled], guess[labelled], classes)
-        if "boundary" in strata:
-            near = near & labelled
-            strata["boundary"] += confusion_matrix(truth[near], guess[near], classes)
+        return found.add(seen)
     except ValueError as error:
         raise ValueError(f"{path}: {error} on labelled pixels") from error
 

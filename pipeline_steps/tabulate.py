@@ -2,146 +2,158 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pipeline_steps.metrics.confusion import Scores, scores
 from pipeline_steps.presentation.ablation import ABLATION_NOTE, ablation_table
+from pipeline_steps.presentation.cost import COST_NOTE, cost_table
 from pipeline_steps.presentation.depth_tables import (
     CLASSES_NOTE,
     DEPTH_NOTE,
-    HIDDEN,
-    class_table,
+    HIDDEN_OF_DEPTH,
+    depth_class_table,
     depth_table,
+)
+from pipeline_steps.presentation.differences import (
+    CALIBRATION_NOTE,
+    calibration_tables,
+    difference_note,
+    difference_table,
+    names_of,
+)
+from pipeline_steps.presentation.scores import (
+    HIDDEN,
+    POLICY,
+    Counted,
+    class_table,
+    majority,
+    overall_table,
+    pair_table,
+    scene_table,
+    strata_table,
 )
 from pipeline_steps.presentation.tables import write_table
 from pipeline_steps.study import cli
 from pipeline_steps.study.cells import Cell
 from pipeline_steps.study.manifest import read_manifest
-from pipeline_steps.study.params.tabulate import Params
+from pipeline_steps.study.params.tabulate import Params, Reported
+from pipeline_steps.study.runs import Run
 
 log = logging.getLogger(__name__)
 
-OVERALL = ("miou", "kappa", "oa")
-PER_CLASS = ("iou", "f1", "precision", "recall")
-POLICY = (
-    "Counts are summed over all test scenes before any score is taken; ± is the standard deviation"
-    " over seeds. Ignored pixels count nowhere. A class that is neither in the labels nor in the"
-    " map is left out of the mean; one that is only in the map counts 0. A score that one of the"
-    " seeds does not have, such as the precision of a class that it never predicts, is left empty."
-)
+RANKED = ("miou", "kappa", "oa", "boundary_iou", "block_miou")
 
 
 def run(
     counts: list[Path],
     qualities: list[Path],
     splits: list[Path],
+    models: list[Path],
+    benchmarks: Path,
     findings: Path,
     folder: Path,
     cells: list[Cell],
     params: Params,
 ) -> None:
-    """Write ``overall``, ``classes``, ``scenes``, ``strata``, ``depth`` and ``depth_classes``.
+    """Write every table into ``folder``, in four forms each.
 
-    Where there are ``cells``, the experiments of grids, ``ablation`` too. ``counts`` are the files
-    of ``score``, in the order the experiments shall have; ``qualities`` those of ``depth``,
-    ``splits`` manifests of divided scenes, ``findings`` what ``check`` wrote.
+    Where there are ``cells``, the experiments of grids, ``ablation`` too, and ``pairs`` where any
+    are asked for. ``counts`` are the files of ``score``, in the order the experiments shall have;
+    ``qualities`` those of ``depth``, ``splits`` manifests of divided scenes, ``models`` those of
+    trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder of jobs' run times.
     """
-    found = [json.loads(path.read_text()) for path in counts]
-    tables = {
-        "overall": _overall(_pooled(found, "all")),
-        "classes": _classes(_pooled(found, "all")),
-        "scenes": _scenes(found),
-        "strata": _strata(found),
-    }
-    leaks = _leaks(read_manifest(findings)["leaks"], [read_manifest(path) for path in splits])
-    note = f"{POLICY} {_majority(found)} {leaks}"
-    for name, table in tables.items():
-        write_table(folder / name, table, note, params.digits)
-    depth, names = [json.loads(path.read_text()) for path in qualities], found[0]["classes"]
-    write_table(folder / "depth", depth_table(depth), DEPTH_NOTE, params.digits, HIDDEN)
-    by_class = class_table(depth, names)
-    write_table(folder / "depth_classes", by_class, CLASSES_NOTE, params.digits)
+    found: Counted = [json.loads(path.read_text()) for path in counts]
+    _write_scores(folder, found, _notes(found, findings, splits), params)
+    overall = pd.read_csv(folder / "overall.csv", dtype={"experiment": str}, keep_default_na=False)
+    baseline = params.baseline or names_of(found)[0]
+    write = _Writer(folder, params.digits)
+    differences = difference_table(found, baseline, params.resample)
+    write("differences", differences, difference_note(found, params.resample))
+    calibration, reliability = calibration_tables(found)
+    write("calibration", calibration, CALIBRATION_NOTE)
+    write("reliability", reliability, CALIBRATION_NOTE)
+    write("cost", cost_table(_trained(models), _runs(found), benchmarks), COST_NOTE)
+    depth = [json.loads(path.read_text()) for path in qualities]
+    write("depth", depth_table(depth), DEPTH_NOTE, HIDDEN_OF_DEPTH)
+    by_class = depth_class_table(depth, found[0]["classes"])
+    write("depth_classes", by_class, CLASSES_NOTE)
     if cells:
-        table = ablation_table(tables["overall"], cells)
-        write_table(folder / "ablation", table, ABLATION_NOTE, params.digits)
+        write("ablation", ablation_table(overall, cells), ABLATION_NOTE)
     log.info("tables: %s", folder)
 
 
-def _pooled(
-    found: list[dict[str, Any]], stratum: str, scene: str | None = None
-) -> dict[str, list[tuple[list[str], np.ndarray]]]:
-    """Return for each experiment one summed matrix per seed, beside the class names."""
-    sums: dict[str, dict[int, np.ndarray]] = {}
+class _Writer:
+    """Writes tables into one folder."""
+
+    def __init__(self, folder: Path, digits: int) -> None:
+        self.folder, self.digits = folder, digits
+
+    def __call__(
+        self,
+        name: str,
+        table: pd.DataFrame,
+        note: str,
+        hidden: Sequence[str] = (),
+        ranked: Sequence[str] = (),
+    ) -> None:
+        write_table(self.folder / name, table, note, self.digits, hidden, ranked)
+
+
+def _write_scores(folder: Path, found: Counted, notes: Sequence[str], params: Params) -> None:
+    """Write the tables of counts, the note of each behind its own."""
+    note, write = " ".join(notes), _Writer(folder, params.digits)
+    overall = _with_reported(overall_table(found), params.reported)
+    write("overall", overall, note, HIDDEN, RANKED)
+    for name, table in (
+        ("classes", class_table(found)),
+        ("scenes", scene_table(found)),
+        ("strata", strata_table(found)),
+    ):
+        write(name, table, note, HIDDEN)
+    if params.pairs:
+        write("pairs", pair_table(found, params.pairs), note)
+
+
+def _notes(found: Counted, findings: Path, splits: Sequence[Path]) -> list[str]:
+    leaks = _leaks(read_manifest(findings)["leaks"], [read_manifest(path) for path in splits])
+    return [POLICY, majority(found), *([leaks] if leaks else [])]
+
+
+def _with_reported(table: pd.DataFrame, reported: Sequence[Reported]) -> pd.DataFrame:
+    """Add rows that others have printed, told apart by a column ``source``."""
+    if not reported:
+        return table
+    rows = [
+        {"experiment": one.name, "source": "as reported"}
+        | {
+            key: value
+            for key, value in one.model_dump(exclude={"name"}).items()
+            if value is not None
+        }
+        for one in reported
+    ]
+    joined = pd.concat([table.assign(source="measured"), pd.DataFrame(rows)], ignore_index=True)
+    joined["seeds"] = joined["seeds"].astype("Int64")
+    return joined[["experiment", "source", *joined.columns.drop(["experiment", "source"])]]
+
+
+def _trained(models: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Return the manifests of trainings by experiment: the name of their folder's folder."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in models:
+        found.setdefault(path.parents[1].name, []).append(read_manifest(path))
+    return found
+
+
+def _runs(found: Counted) -> dict[str, list[str]]:
+    runs: dict[str, dict[str, None]] = {}
     for one in found:
-        if scene not in (None, one["scene"]) or stratum not in one["strata"]:
-            continue
-        seeds = sums.setdefault(one["experiment"], {})
-        matrix = np.array(one["strata"][stratum], np.int64)
-        seeds[one["seed"]] = seeds.get(one["seed"], 0) + matrix
-    names = found[0]["classes"]
-    return {e: [(names, matrix) for matrix in seeds.values()] for e, seeds in sums.items()}
-
-
-def _overall(pooled: dict[str, list[tuple[list[str], np.ndarray]]]) -> pd.DataFrame:
-    rows = []
-    for experiment, matrices in pooled.items():
-        each = [scores(matrix) for _, matrix in matrices]
-        row = {"experiment": experiment, "seeds": len(each)}
-        for name in OVERALL:
-            row |= _mean_and_sd(name, [getattr(one, name) for one in each])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _classes(pooled: dict[str, list[tuple[list[str], np.ndarray]]]) -> pd.DataFrame:
-    rows = []
-    for experiment, matrices in pooled.items():
-        each: list[Scores] = [scores(matrix) for _, matrix in matrices]
-        for k, name in enumerate(matrices[0][0]):
-            row = {"experiment": experiment, "class": name}
-            for score in PER_CLASS:
-                row |= _mean_and_sd(score, [getattr(one, score)[k] for one in each])
-            rows.append(row | {"support": int(each[0].support[k])})
-    return pd.DataFrame(rows)
-
-
-def _scenes(found: list[dict[str, Any]]) -> pd.DataFrame:
-    names = dict.fromkeys(one["scene"] for one in found)
-    parts = [_overall(_pooled(found, "all", name)).assign(scene=name) for name in names]
-    table = pd.concat(parts, ignore_index=True)
-    return table[["scene", *table.columns.drop("scene")]]
-
-
-def _strata(found: list[dict[str, Any]]) -> pd.DataFrame:
-    parts = []
-    for stratum in found[0]["strata"]:
-        part = _overall(_pooled(found, stratum)).assign(stratum=stratum)
-        part["pixels"] = int(sum(m.sum() for _, m in next(iter(_pooled(found, stratum).values()))))
-        part["pixels"] //= part["seeds"].iloc[0]
-        parts.append(part)
-    table = pd.concat(parts, ignore_index=True)
-    return table[["stratum", *table.columns.drop("stratum")]]
-
-
-def _mean_and_sd(name: str, values: list[float]) -> dict[str, float]:
-    """Return the mean, and the standard deviation of a sample, which one seed does not have."""
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return {name: float(np.mean(values)), f"{name}_sd": sd}
-
-
-def _majority(found: list[dict[str, Any]]) -> str:
-    """Say what the labels' most frequent class would score, predicted everywhere."""
-    _, matrix = next(iter(_pooled(found, "all").values()))[0]
-    support = matrix.sum(axis=1)
-    constant = np.zeros_like(matrix)
-    constant[:, support.argmax()] = support
-    one = scores(constant)
-    name = found[0]["classes"][int(support.argmax())]
-    return f"Predicting {name!r} everywhere: mIoU {one.miou:.3f}, OA {one.oa:.3f}."
+        name = Run(one["seed"], one["fold"]).name
+        runs.setdefault(one["experiment"], {})[name] = None
+    return {experiment: list(names) for experiment, names in runs.items()}
 
 
 def _leaks(measured: list[dict[str, Any]], divided: list[dict[str, Any]]) -> str:

@@ -110,7 +110,8 @@ def _facts(
     """Return what a prediction must know of a training, and how large its network is."""
     facts = {key: scene.facts[key] for key in ("bands", "dtype", "classes")}
     facts |= {"stretch": scene.limits(limits), "label_counts": counts.tolist()}
-    return facts | {"parameters": parameters_of(network)}
+    gpu_gb = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
+    return facts | {"parameters": parameters_of(network), "gpu_gb": gpu_gb}
 
 
 def _begun(

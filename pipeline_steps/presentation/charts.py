@@ -14,6 +14,8 @@ CURVES = {
 }
 """Column of a history → what it is."""
 
+TITLES = {"miou": "mIoU", "oa": "OA"}
+
 
 def learning_curves(histories: Sequence[Path]) -> Figure:
     """Return the losses over steps; ``<experiment>/<run>/history.csv``, a colour an experiment.
@@ -45,7 +47,45 @@ def bars(overall: pd.DataFrame) -> Figure:
     for axis, score in zip(axes, ("miou", "kappa", "oa"), strict=True):
         spread = overall[f"{score}_sd"].fillna(0)
         axis.barh(overall["experiment"], overall[score], xerr=spread, color="#4c78a8")
-        axis.set(title={"miou": "mIoU", "oa": "OA"}.get(score, score), xlim=(0, 1))
+        axis.set(title=TITLES.get(score, score), xlim=(0, 1))
         axis.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
+    return figure
+
+
+def difference_chart(table: pd.DataFrame) -> Figure:
+    """Return the differences of a table of ``tabulate``, with their intervals; it is not empty."""
+    scores, names = table["score"].unique(), table["experiment"].unique()
+    figure = Figure(figsize=(9, 0.4 * len(names) + 2), layout="constrained")
+    axes = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for axis, score in zip(axes, scores, strict=True):
+        some = table[table["score"] == score]
+        value = some["difference"]
+        ends = [value - some["low"], some["high"] - value]
+        axis.axvline(0, color="0.55", linewidth=1, linestyle="--")
+        look = {"fmt": "o", "color": "#4c78a8", "capsize": 3, "markersize": 5}
+        axis.errorbar(value, some["experiment"], xerr=[end.fillna(0) for end in ends], **look)
+        axis.set(title=TITLES.get(score, score))
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()
+    figure.supxlabel(f"difference to {table['baseline'].iloc[0]}", fontsize=10, parse_math=False)
+    return figure
+
+
+def reliability_chart(bins: pd.DataFrame) -> Figure:
+    """Return accuracy over confidence, and how many pixels each bin has; it is not empty."""
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], color="0.55", linewidth=1, linestyle="--")
+    for name, some in bins.groupby("experiment", sort=False):
+        above.plot(some["confidence"], some["accuracy"], marker="o", markersize=4, label=name)
+        middles = (some["from"] + some["to"]) / 2
+        below.plot(middles, some["pixels"] / some["pixels"].sum(), marker="o", markersize=3)
+    above.set(ylabel="share of pixels that are right", xlim=(0, 1), ylim=(0, 1))
+    below.set(xlabel="confidence", ylabel="share of pixels")
+    for axis in (above, below):
+        axis.grid(alpha=0.3)
+    legend = above.legend(frameon=False, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure

@@ -13,7 +13,7 @@ MEASURES = (
     *("aligned_rmse_m", "constant_rmse_m", "least_mae_m", "median_mae_m"),
 )
 
-HIDDEN = (
+HIDDEN_OF_DEPTH = (
     *("rasters", "windows", "window_px", "disagreement_before", "low", "high"),
     "constant_rmse_m",
 )
@@ -56,7 +56,7 @@ def depth_table(qualities: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["teacher", "scene", "rasters", *MEASURES])
 
 
-def class_table(qualities: Sequence[dict[str, Any]], names: Sequence[str]) -> pd.DataFrame:
+def depth_class_table(qualities: Sequence[dict[str, Any]], names: Sequence[str]) -> pd.DataFrame:
     """Return a row for each teacher and class that it was measured on, in the order of ``names``.
 
     Means over all rasters are weighted by their pixels of the class, squares for the RMSE.

@@ -1,6 +1,7 @@
 """A table in four forms: CSV for machines, Markdown, LaTeX and HTML for people."""
 
 from collections.abc import Collection
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -8,30 +9,80 @@ import pandas as pd
 
 from pipeline_steps.study.manifest import write_text
 
+LATEX = {1: "textbf:--rwrap;", 2: "underline:--rwrap;"}
+MARKDOWN = {1: ("**", "**"), 2: ("<u>", "</u>")}
+HTML = {1: ("<b>", "</b>"), 2: ("<u>", "</u>")}
+"""How the best and the second of a column look."""
+
 
 def write_table(
-    path: Path, table: pd.DataFrame, note: str, digits: int, hidden: Collection[str] = ()
+    path: Path,
+    table: pd.DataFrame,
+    note: str,
+    digits: int,
+    hidden: Collection[str] = (),
+    ranked: Collection[str] = (),
 ) -> None:
     """Write ``table`` as ``path`` with four suffixes, ``note`` below the one in Markdown.
 
     People are spared the columns ``hidden``, get numbers of so many ``digits`` behind the point,
-    and see a mean beside its standard deviation, the column of its name with ``_sd`` behind it.
+    and see a mean beside its standard deviation, the column of its name with ``_sd`` behind it. Of
+    the columns ``ranked``, where larger is better, the best is bold and the second underlined; rows
+    whose ``source`` is not "measured" have no rank.
     """
-    shown = _readable(table.drop(columns=list(hidden)), digits)
+    ranks = _ranks(table, ranked)
+    shown = _readable(table[[name for name in table if name not in hidden]], digits)
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
-    words = shown.map(lambda word: word.replace("|", "\\|").replace("<", "&lt;"))
-    markdown = words.to_markdown(index=False, disable_numparse=True)
-    write_text(path.with_suffix(".md"), f"{markdown}\n\n{note}\n")
-    write_text(path.with_suffix(".html"), shown.to_html(index=False, border=0) + "\n")
-    latex = (
-        shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    )
+    write_text(path.with_suffix(".md"), f"{_markdown(shown, ranks)}\n\n{note}\n")
+    write_text(path.with_suffix(".html"), _html(shown, ranks))
+    latex = shown.style.hide(axis="index").format(escape="latex")
+    latex = latex.format_index(escape="latex", axis=1).apply(_look, axis=None, ranks=ranks)
     write_text(path.with_suffix(".tex"), latex.to_latex(hrules=True).replace("±", r"$\pm$"))
 
 
 def note_of(path: Path) -> str:
     """Return what stands below a table that ``write_table`` wrote as ``path``, of any suffix."""
     return path.with_suffix(".md").read_text(encoding="utf-8").rpartition("\n\n")[2].strip()
+
+
+def _ranks(table: pd.DataFrame, ranked: Collection[str]) -> pd.DataFrame:
+    """Return 1 for the best of a column, 2 for the second, 0 for the rest; equals share a rank."""
+    ranks = pd.DataFrame(0, index=table.index, columns=table.columns)
+    own = table["source"] == "measured" if "source" in table else pd.Series(True, table.index)
+    for name in ranked:
+        if name in table and own.sum() > 1:
+            places = table.loc[own, name].rank(method="dense", ascending=False)
+            ranks.loc[own, name] = places.where(places <= 2, 0).fillna(0).astype(int)
+    return ranks
+
+
+def _look(shown: pd.DataFrame, ranks: pd.DataFrame) -> pd.DataFrame:
+    """Return LaTeX's style of every cell."""
+    return ranks[shown.columns].map(lambda rank: LATEX.get(rank, ""))
+
+
+def _markdown(shown: pd.DataFrame, ranks: pd.DataFrame) -> str:
+    words = shown.map(lambda word: word.replace("|", "\\|").replace("<", "&lt;"))
+    return _marked(words, ranks, MARKDOWN).to_markdown(index=False, disable_numparse=True)
+
+
+def _html(shown: pd.DataFrame, ranks: pd.DataFrame) -> str:
+    words = _marked(shown.map(_escaped), ranks, HTML).rename(columns=_escaped)
+    return words.to_html(index=False, border=0, escape=False) + "\n"
+
+
+def _escaped(word: str) -> str:
+    return escape(word, quote=False)
+
+
+def _marked(
+    words: pd.DataFrame, ranks: pd.DataFrame, marks: dict[int, tuple[str, str]]
+) -> pd.DataFrame:
+    """Return words with the marks of their rank around them."""
+    for rank, (before, after) in marks.items():
+        marked = words.map(lambda word, a=before, b=after: f"{a}{word}{b}")
+        words = words.where(ranks[words.columns] != rank, marked)
+    return words
 
 
 def _readable(table: pd.DataFrame, digits: int) -> pd.DataFrame:
@@ -42,7 +93,7 @@ def _readable(table: pd.DataFrame, digits: int) -> pd.DataFrame:
             continue
         column = table[name]
         if column.dtype.kind != "f":
-            shown[name] = column.astype(str)
+            shown[name] = column.map(lambda x: "–" if pd.isna(x) else str(x)).astype(str)
             continue
         words = column.map(lambda x: "–" if np.isnan(x) else f"{x:.{digits}f}")
         if f"{name}_sd" in table:

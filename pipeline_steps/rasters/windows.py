@@ -54,6 +54,18 @@ def blocks(height: int, width: int, size: int) -> Iterator[Window]:
             yield Window(y, x, min(size, height - y), min(size, width - x))
 
 
+def grown(
+    window: Window, reach: int, height: int, width: int
+) -> tuple[Window, tuple[slice, slice]]:
+    """Return a window with ``reach`` pixels around it, cut off at the raster's edge, and where in
+    it the window itself lies."""
+    y, x = max(0, window.y - reach), max(0, window.x - reach)
+    bottom = min(height, window.y + window.height + reach)
+    right = min(width, window.x + window.width + reach)
+    inner = Window(window.y - y, window.x - x, window.height, window.width)
+    return Window(y, x, bottom - y, right - x), inner.slices
+
+
 def padded(array: np.ndarray, size: int) -> np.ndarray:
     """Reflect the last two axes of ``array`` on their far side until both are ``size`` at least."""
     missing = [max(0, size - length) for length in array.shape[-2:]]

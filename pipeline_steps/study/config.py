@@ -27,6 +27,7 @@ from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.params.report import Params as Report
 from pipeline_steps.study.params.score import Params as Score
 from pipeline_steps.study.params.split import Params as Split
+from pipeline_steps.study.params.strata import Params as Strata
 from pipeline_steps.study.params.stretch import Params as Stretch
 from pipeline_steps.study.params.synthesize import Params as Synthesize
 from pipeline_steps.study.params.tabulate import Params as Tabulate
@@ -94,6 +95,9 @@ class Study(StageParams):
     deliver: Deliver | None = None
     """What a GIS gets of every map; without this section nothing is delivered."""
 
+    strata: Strata = Strata()
+    """Which kinds of ground are scored apart."""
+
     score: Score = Score()
     """How maps are compared with labels."""
 
@@ -148,6 +152,17 @@ class Study(StageParams):
         pairs, bands = self.stretch.limits or (), len(self.tile.bands)
         if len(pairs) not in (0, 1, bands):
             raise ValueError(f"stretch.limits: {len(pairs)} pairs found, expected 1 or {bands}")
+        for pair in self.tabulate.pairs:
+            if len(set(pair) & set(names)) < 2:
+                raise ValueError(
+                    f"tabulate.pairs: has {list(pair)}, expected two of {', '.join(names)}"
+                )
+        reach, reaches = self.score.boundary_iou_px, self.strata.boundary_px
+        if reach and reach not in reaches:
+            raise ValueError(
+                f"score.boundary_iou_px: is {reach}, expected 0 or one of strata.boundary_px:"
+                f" {', '.join(map(str, reaches)) or 'there is none'}"
+            )
         if self.deliver and "confidence" not in self.predict.outputs:
             raise ValueError("predict.outputs: has no confidence, expected it for deliver")
         return self
@@ -272,6 +287,12 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
             stated = [*experiments[name].key.split("."), *wrong.partition(" ")[0].split(".")]
             raise StudyError(f"{file_with(stated, files) or where}: {_key(name)}.{wrong}")
     _ensembles_agree(experiments, trainings, files)
+    if study.tabulate.baseline not in (None, *experiments):
+        key = "tabulate.baseline"
+        raise StudyError(
+            f"{file_with(key.split('.'), files) or where}: {key} is {study.tabulate.baseline!r},"
+            f" expected one of {', '.join(experiments)}"
+        )
     table = _beside_its_file(study.scenes, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)

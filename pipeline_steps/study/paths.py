@@ -60,6 +60,12 @@ class Paths:
         names = map_names(self.study.config.predict.outputs, self.study.scenes[scene].is_folder)
         return [f"results/predict/{experiment}/{run}/{scene}/{name}" for name in names]
 
+    def confidence_of(self, experiment: str, run: str, scene: str) -> list[str]:
+        """Return the like of it with confidence, if the study makes such maps."""
+        names = ["classes", *self.study.config.predict.outputs]
+        pairs = zip(names, self.maps_of(experiment, run, scene), strict=True)
+        return [path for name, path in pairs if name == "confidence"]
+
     def members(self, experiment: str, run: str) -> list[str]:
         """Return the folders of the trainings whose networks map in a run."""
         found = self.study.members(experiment, Run.named(run))
@@ -131,6 +137,10 @@ class Paths:
             return []
         stage = "adapt" if self.study.teachers[name].adapt else "fetch"
         return [f"results/{stage}/{name}/manifest.json"]
+
+    def base(self, teacher: str) -> str:
+        """Return the manifest of the weights that an adapted teacher begins with."""
+        return f"results/fetch/{self.study.teachers[teacher].model}/manifest.json"
 
     def encoder(self, experiment: str) -> list[str]:
         """Return the manifest of where an encoder's weights come from, if anywhere."""

@@ -104,7 +104,7 @@ def plan_of(study: Loaded) -> Plan:
     jobs += sum(map(len, mapped)) if config.deliver else 0
     # an export is one of a bundle
     jobs += len(trained) * (bool(config.bundle or config.export) + bool(config.export))
-    jobs += 2 if any(tested) else 0
+    jobs += 2 + len(study.split("test")) if any(tested) else 0
     cached = [_cached(training) for training in study.trainings.values() if training.feature_cache]
     return Plan(
         jobs=jobs,

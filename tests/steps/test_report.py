@@ -40,8 +40,16 @@ def written(path, array, dtype=np.uint8):
     return path
 
 
-OF_ALL = {"learning_curves.png", "networks_at_work.png", "overall.png"}
-"""Figures of all trainings, where one of them took pictures."""
+OF_ALL = {f"{name}.png" for name in ("learning_curves", "networks_at_work", "overall")}
+OF_ALL |= {"differences.png", "reliability.png"}
+"""Figures of all trainings, where one of them took pictures and there are two experiments."""
+
+OF_ONE = OF_ALL - {"differences.png"}
+
+TABLES = ("overall", "classes", "depth", "differences", "reliability")
+SURE = np.zeros((101, 2), int)
+SURE[80] = 1, 3
+"""Pixels by confidence: four of 80 %, three of them right."""
 
 
 class Results:
@@ -121,7 +129,9 @@ class Results:
         counts = self.folder / "score" / experiment / f"{scene}.json"
         counts.parent.mkdir(parents=True, exist_ok=True)
         matrix = np.eye(len(self.looks), dtype=int).tolist()
-        facts = {"experiment": experiment, "seed": 0, "scene": scene, "strata": {"all": matrix}}
+        facts = {"experiment": experiment, "seed": 0, "fold": None, "scene": scene}
+        facts |= {"strata": {"all": matrix}, "blocks": [matrix], "rims": None}
+        facts["confidence"] = SURE.tolist()
         counts.write_text(json.dumps(facts | {"classes": [look.name for look in self.looks]}))
         self.counts.append(counts)
         return self
@@ -131,7 +141,8 @@ class Results:
         tables = self.folder / "tabulate"
         findings = self.folder / "findings.json"
         findings.write_text('{"leaks": []}')
-        tabulate.run(self.counts, self.qualities, [], findings, tables, [], tabulate.Params())
+        inputs = (self.counts, self.qualities, [], [], self.folder / "benchmarks", findings)
+        tabulate.run(*inputs, tables, [], tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(
             self.tiles,
@@ -139,7 +150,7 @@ class Results:
             self.maps,
             self.histories,
             self.panels,
-            [tables / f"{name}.csv" for name in ("overall", "classes", "depth")],
+            [tables / f"{name}.csv" for name in TABLES],
             self.splits,
             stretch_file(self.folder, self.limits),
             page,
@@ -232,7 +243,7 @@ def test_the_page_shows_the_tables_and_the_note(drawn):
     page, _ = drawn
     found = parsed(page)
 
-    assert found.tags.count("table") == 3
+    assert found.tags.count("table") == len(TABLES)
     assert "summed over all test scenes" in found.text
     for word in ("deep", "bare", "roof", "miou", "overall", "classes", "harbour", "market"):
         assert word in found.text
@@ -346,7 +357,7 @@ def test_the_divisions_of_scenes_are_figures_of_their_own(results):
     page, figures = results.report()
 
     names = {"scene_town.png", "split_town.png"}
-    assert {file.name for file in figures.iterdir()} == names | OF_ALL
+    assert {file.name for file in figures.iterdir()} == names | OF_ONE
     assert pixels(figures / "split_town.png", (1, 2, 3)) == 200 * 200
     shown = {base64.b64decode(one.partition(",")[2]) for one in parsed(page).sources}
     assert (figures / "split_town.png").read_bytes() in shown
@@ -405,7 +416,7 @@ def test_a_report_again_has_the_same_bytes_and_replaces_the_last(results):
     results.report()
 
     assert page.read_bytes() == before
-    assert {file.name for file in figures.iterdir()} == {"scene_town.png"} | OF_ALL
+    assert {file.name for file in figures.iterdir()} == {"scene_town.png"} | OF_ONE
 
 
 def test_first_and_last_picture_of_each_training_that_took_some_are_shown(results):
@@ -447,7 +458,8 @@ def test_no_name_of_a_scene_or_an_experiment_is_taken_for_another_thing(results)
 
     _, figures = results.report()
 
-    assert len(list(figures.iterdir())) == 4
+    names = {"scene_overall.png", "scene_learning_curves.png"}
+    assert {file.name for file in figures.iterdir()} == names | OF_ALL - {"networks_at_work.png"}
     assert pixels(figures / "scene_overall.png", LOOKS[0].rgb) > PANEL
 
 
@@ -485,7 +497,7 @@ def test_without_teachers_there_is_no_figure_of_depth(results):
 
     page, figures = results.report()
 
-    names = {"scene_high.png", "learning_curves.png", "overall.png"}
+    names = {"scene_high.png"} | OF_ONE - {"networks_at_work.png"}
     assert {file.name for file in figures.iterdir()} == names
     assert "brought to metres" not in parsed(page).text
 

@@ -1,14 +1,16 @@
+import itertools
 import json
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
-from pipeline_steps import score, tile
+from pipeline_steps import score, strata, tile
+from pipeline_steps.rasters.near import near_boundary
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode
-from tests.steps.conftest import division, tile_arguments
+from tests.steps.conftest import division, stretch_file, tile_arguments
 
 NAMES = ["roof", "road", "tree"]
 UNKNOWN = 99
@@ -37,17 +39,36 @@ def tiled(folder, *labels):
     return folder / "here" / "manifest.json"
 
 
-def scored(folder, labels, *maps, splits=(), fold=None, **params):
-    """Return the counts of a scene by stratum."""
+def grounds(folder, manifest, *reaches):
+    """Tell the kinds of ground of a scene: bands along boundaries alone."""
+    names = ("strata.zarr", "strata.png", "manifest.json")
+    files = [folder / "strata" / name for name in names]
+    params = strata.Params(boundary_px=reaches, shadow=False, height_m=())
+    strata.run(manifest, stretch_file(folder / "stretch"), *files, params)
+    return files[-1]
+
+
+def scored(folder, labels, *maps, splits=(), fold=None, reach=3, sure=None, **params):
+    """Return the counts of a scene by stratum; with ``sure`` its map has a confidence."""
     manifest = tiled(folder, labels) if isinstance(labels, (list, np.ndarray)) else labels
     classes = folder / "maps"
     for name, array in zip("ab", maps, strict=False):
         written(classes / f"{name}.tif", array)
     path = classes if len(maps) > 1 else classes / "a.tif"
-    counts, params = folder / "counts.json", score.Params(**params)
-    score.run(manifest, list(splits), path, counts, "one", 3, fold, params)
+    confidence = None if sure is None else written(folder / "sure.tif", sure)
+    ground = grounds(folder, manifest, *([reach] if reach else []))
+    counts, settings = folder / "counts.json", {"boundary_iou_px": reach} | params
+    arguments = (manifest, list(splits), ground, path, confidence, counts, "one", 3, fold)
+    score.run(*arguments, score.Params(**settings))
     found = json.loads((folder / "counts.json").read_text())
-    return {name: np.array(matrix) for name, matrix in found["strata"].items()}
+    matrices = {name: np.array(matrix) for name, matrix in found["strata"].items()}
+    if reach:
+        matrices["boundary"] = matrices.pop(f"boundary, {reach} px")
+    return matrices
+
+
+def told(folder):
+    return json.loads((folder / "counts.json").read_text())
 
 
 def patches(seed, size=64, patch=8):
@@ -84,9 +105,8 @@ def test_counts_agree_with_scikit_learn(tmp_path):
 def test_counts_say_what_they_are_counts_of(tmp_path):
     scored(tmp_path, [[0, 1]], [[0, 1]])
 
-    found = json.loads((tmp_path / "counts.json").read_text())
-
-    assert {key: value for key, value in found.items() if key != "strata"} == {
+    counted = ("strata", "blocks", "rims", "confidence")
+    assert {key: value for key, value in told(tmp_path).items() if key not in counted} == {
         "experiment": "one",
         "seed": 3,
         "fold": None,
@@ -101,7 +121,7 @@ def test_the_boundary_is_a_band_of_so_many_pixels_on_either_side(tmp_path, reach
     labels[:, 32:] = 1
     guess = np.where(np.abs(np.arange(64) - 31.5) < reach, labels, 2)
 
-    found = scored(tmp_path, labels, guess, boundary_px=reach)
+    found = scored(tmp_path, labels, guess, reach=reach)
 
     half = 64 * reach
     assert found["boundary"].tolist() == [[half, 0, 0], [0, half, 0], [0, 0, 0]]
@@ -113,7 +133,7 @@ def test_the_boundary_reaches_around_a_corner_as_a_square(tmp_path):
     labels = np.zeros((64, 64), int)
     labels[20, 30] = 1
 
-    found = scored(tmp_path, labels, np.zeros((64, 64)), boundary_px=3)
+    found = scored(tmp_path, labels, np.zeros((64, 64)), reach=3)
 
     assert found["boundary"].tolist() == [[7 * 7 - 1, 0, 0], [1, 0, 0], [0, 0, 0]]
 
@@ -123,7 +143,7 @@ def test_what_is_not_labelled_and_the_rasters_edge_make_no_boundary(tmp_path):
     labels[:, 20:40] = IGNORE
     labels[:, 40:] = 2
 
-    found = scored(tmp_path, labels, labels % IGNORE, boundary_px=3)
+    found = scored(tmp_path, labels, labels % IGNORE, reach=3)
 
     assert not found["boundary"].any()
     assert found["all"].sum() == 64 * 44
@@ -134,13 +154,14 @@ def test_classes_near_each_other_across_an_unlabelled_line_are_at_a_boundary(tmp
     labels[:, 31] = IGNORE
     labels[:, 32:] = 2
 
-    found = scored(tmp_path, labels, labels % IGNORE, boundary_px=2)
+    found = scored(tmp_path, labels, labels % IGNORE, reach=2)
 
     assert found["boundary"].tolist() == [[64, 0, 0], [0, 0, 0], [0, 0, 64]]
 
 
 def test_a_band_of_no_width_is_not_counted(tmp_path):
-    assert scored(tmp_path, patches(2), guesses(3), boundary_px=0).keys() == {"all"}
+    assert scored(tmp_path, patches(2), guesses(3), reach=0).keys() == {"all"}
+    assert told(tmp_path)["rims"] is None
 
 
 def nearby(labels, reach):
@@ -157,33 +178,108 @@ def test_near_a_boundary_is_where_another_class_is_in_reach(reach):
     for seed in range(5):
         labels = patches(seed, 24, 4).astype(np.uint8)
 
-        assert (score.near_boundary(labels, reach) == nearby(labels, reach)).all()
+        assert (near_boundary(labels, reach) == nearby(labels, reach)).all()
 
 
-@pytest.mark.parametrize("block", [16, 24, 40])
-def test_counts_are_the_same_across_block_borders(tmp_path, monkeypatch, block):
+@pytest.mark.parametrize("at_once", [16, 24, 40])
+def test_counts_are_the_same_across_the_borders_of_what_is_read(tmp_path, monkeypatch, at_once):
     labels, guess = patches(4), guesses(5)
     labels[:, 16:20], labels[24:26] = 1, 0
-    whole = scored(tmp_path, labels, guess, boundary_px=5)
+    whole, first = scored(tmp_path, labels, guess, reach=5), told(tmp_path)
 
-    monkeypatch.setattr(score, "shard_size", lambda chunk: block)
-    found = scored(tmp_path, tmp_path / "here" / "manifest.json", guess, boundary_px=5)
+    monkeypatch.setattr(score, "AT_ONCE", at_once)
+    monkeypatch.setattr(score, "PIECE", 8)
+    manifest = tmp_path / "here" / "manifest.json"
+    found, second = scored(tmp_path, manifest, guess, reach=5), told(tmp_path)
 
     near = nearby(labels, 5)
     expected = metrics.confusion_matrix(labels[near], guess[near], labels=range(3))
     assert found["boundary"].tolist() == whole["boundary"].tolist() == expected.tolist()
     assert found["all"].tolist() == whole["all"].tolist()
+    assert first["rims"] == second["rims"]
     assert 0 < near.sum() < (labels != IGNORE).sum()
+
+
+def test_beyond_the_last_band_is_the_interior(tmp_path):
+    labels, guess = patches(20), guesses(21)
+
+    found = scored(tmp_path, labels, guess, reach=2)
+
+    inside = (labels != IGNORE) & ~nearby(labels, 2)
+    expected = metrics.confusion_matrix(labels[inside], guess[inside], labels=range(3))
+    assert found["interior, beyond 2 px"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("reach", [1, 3])
+def test_rims_are_those_of_every_class_in_labels_and_map(tmp_path, reach):
+    labels, guess = patches(22, 64, 8), patches(23, 64, 8)
+    guess[guess == IGNORE] = 0
+
+    scored(tmp_path, labels, guess, reach=reach)
+
+    known, rims = labels != IGNORE, told(tmp_path)["rims"]
+    truth, seen = known & nearby(labels, reach), known & nearby(guess, reach)
+    for k in range(3):
+        mine, other = truth & (labels == k), seen & (guess == k)
+        assert rims["truth"][k] == mine.sum() > 0
+        assert rims["guess"][k] == other.sum() > 0
+        assert rims["both"][k] == (mine & other).sum()
+
+
+def test_every_block_of_a_raster_has_a_matrix_of_its_own(tmp_path):
+    labels, guess = patches(24, 160, 8), guesses(25, 160)
+    labels[:64, 64:128] = IGNORE
+
+    found = scored(tmp_path, labels, guess, block_px=64)
+
+    matrices = []
+    for y, x in itertools.product((0, 64, 128), repeat=2):
+        truth, said = (one[y : y + 64, x : x + 64] for one in (labels, guess))
+        known = truth != IGNORE
+        if known.any():
+            matrices.append(metrics.confusion_matrix(truth[known], said[known], labels=range(3)))
+    blocks = sorted(told(tmp_path)["blocks"])
+    assert blocks == sorted(matrix.tolist() for matrix in matrices) and len(blocks) == 8
+    assert np.sum(blocks, axis=0).tolist() == found["all"].tolist()
+
+
+def test_a_large_raster_has_larger_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(score, "MOST_BLOCKS", 4)
+
+    scored(tmp_path, patches(26, 160, 8), guesses(27, 160), block_px=64)
+
+    assert 1 < len(told(tmp_path)["blocks"]) <= 4
+
+
+def test_of_many_images_each_is_a_block(tmp_path):
+    labels, maps = [patches(28), patches(29)[:40, :24]], [guesses(30), guesses(31)[:40, :24]]
+
+    scored(tmp_path, tiled(tmp_path, *labels), *maps)
+
+    counts = [np.sum(matrix) for matrix in told(tmp_path)["blocks"]]
+    assert counts == [(one != IGNORE).sum() for one in labels]
+
+
+def test_labelled_pixels_are_counted_by_confidence_and_by_whether_they_are_right(tmp_path):
+    labels, guess = patches(32), guesses(33)
+    sure = np.random.default_rng(34).integers(0, 101, labels.shape)
+
+    scored(tmp_path, labels, guess, sure=sure)
+
+    known = labels != IGNORE
+    expected = np.zeros((101, 2), int)
+    np.add.at(expected, (sure[known], (labels == guess)[known].astype(int)), 1)
+    assert told(tmp_path)["confidence"] == expected.tolist()
 
 
 def test_a_scene_of_many_images_is_counted_together(tmp_path):
     labels = [patches(6), patches(7)[:40, :24]]
     maps = [guesses(8), guesses(9)[:40, :24]]
 
-    found = scored(tmp_path, tiled(tmp_path, *labels), *maps, boundary_px=1)
+    found = scored(tmp_path, tiled(tmp_path, *labels), *maps, reach=1)
 
     parts = [
-        scored(tmp_path / name, one, guess, boundary_px=1)
+        scored(tmp_path / name, one, guess, reach=1)
         for name, one, guess in zip("xy", labels, maps, strict=True)
     ]
     for stratum in ("all", "boundary"):
@@ -198,7 +294,7 @@ def test_of_a_divided_scene_its_test_part_alone_counts(tmp_path):
     tested[:29, 35:] = tested[35:, :29] = True
     tested &= labels != IGNORE
 
-    found = scored(tmp_path, labels, guess, splits=[split], boundary_px=2)
+    found = scored(tmp_path, labels, guess, splits=[split], reach=2)
 
     expected = metrics.confusion_matrix(labels[tested], guess[tested], labels=range(3))
     assert found["all"].tolist() == expected.tolist()
@@ -269,7 +365,9 @@ def test_a_map_that_is_missing_is_named(tmp_path):
     counts = tmp_path / "counts.json"
 
     with pytest.raises(ValueError, match=r"maps/a\.tif: cannot be read"):
-        score.run(manifest, [], tmp_path / "maps", counts, "one", 3, None, score.Params())
+        ground = grounds(tmp_path, manifest, 3)
+        arguments = (manifest, [], ground, tmp_path / "maps", None, counts, "one", 3, None)
+        score.run(*arguments, score.Params())
 
 
 @pytest.mark.parametrize("value", [IGNORE, 3])

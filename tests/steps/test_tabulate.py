@@ -12,21 +12,38 @@ from sklearn import metrics
 from pipeline_steps import tabulate
 from pipeline_steps.study.cells import Cell
 
-TABLES = ("overall", "classes", "scenes", "strata", "depth", "depth_classes")
-OVERALL = ["experiment", "seeds", "miou", "miou_sd", "kappa", "kappa_sd", "oa", "oa_sd"]
+TABLES = (
+    *("overall", "differences", "classes", "scenes", "strata", "calibration", "reliability"),
+    *("cost", "depth", "depth_classes"),
+)
+SCORES = ("miou", "kappa", "oa", "aa", "block_miou")
+OVERALL = ["experiment", "seeds", *(name + end for name in SCORES for end in ("", "_sd"))]
 NAMES = ["roof", "road"]
 EMPTY = [[0, 0], [0, 0]]
 GOOD, FAIR = [[3, 1], [0, 4]], [[2, 2], [0, 4]]
 """OA 7/8 and 6/8; kappa 3/4 and 1/2; IoU 3/4, 4/5 and 2/4, 4/6."""
 
 
-def counted(folder, experiment, seed, scene, matrix, names=NAMES, fold=None, **strata):
+def counted(
+    folder,
+    experiment,
+    seed,
+    scene,
+    matrix,
+    names=NAMES,
+    fold=None,
+    blocks=None,
+    rims=None,
+    confidence=None,
+    **strata,
+):
     """Write the counts of one map, as ``score`` does."""
     run = f"seed-{seed}" + ("" if fold is None else f"-fold-{fold}")
     file = folder / experiment / run / f"{scene}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     found = {"experiment": experiment, "seed": seed, "fold": fold, "scene": scene}
-    found["classes"] = names
+    found |= {"classes": names, "rims": rims, "confidence": confidence}
+    found["blocks"] = np.array(blocks or [matrix]).tolist()
     strata = {"all": matrix} | strata
     file.write_text(
         json.dumps(found | {"strata": {k: np.array(m).tolist() for k, m in strata.items()}})
@@ -34,15 +51,18 @@ def counted(folder, experiment, seed, scene, matrix, names=NAMES, fold=None, **s
     return file
 
 
-def made(folder, counts, qualities=(), digits=3, leaks=(), divided=(), cells=()):
+def made(
+    folder, counts, qualities=(), digits=3, leaks=(), divided=(), cells=(), models=(), **settings
+):
     """Tabulate; ``leaks`` are what ``check`` measured, ``divided`` the manifests of divisions."""
     tables, findings, splits = folder / "tables", folder / "findings.json", []
     findings.write_text(json.dumps({"leaks": list(leaks)}))
     for number, facts in enumerate(divided):
         splits.append(folder / f"division-{number}.json")
         splits[-1].write_text(json.dumps(facts))
-    params = tabulate.Params(digits=digits)
-    tabulate.run(counts, list(qualities), splits, findings, tables, list(cells), params)
+    params = tabulate.Params(digits=digits, **settings)
+    inputs = (counts, list(qualities), splits, list(models), folder / "benchmarks", findings)
+    tabulate.run(*inputs, tables, list(cells), params)
     return tables
 
 
@@ -100,7 +120,7 @@ def test_one_seed_has_no_deviation(tmp_path):
     tables = made(tmp_path, [counted(tmp_path, "deep", 0, "town", GOOD)])
 
     row = one(read(tables, "overall"))
-    assert [row[name] for name in OVERALL if name.endswith("_sd")] == ["", "", ""]
+    assert not any(row[name] for name in OVERALL if name.endswith("_sd"))
     assert float(row["oa"]) == 7 / 8
     for name in ("overall", "classes", "scenes", "strata"):
         assert "±" not in (tables / f"{name}.html").read_text(encoding="utf-8")
@@ -265,7 +285,7 @@ def test_strata_have_their_own_scores_and_tell_how_many_pixels_they_are(tmp_path
 
     rows = read(made(tmp_path, counts), "strata")
 
-    assert list(rows[0]) == ["stratum", *OVERALL, "pixels"]
+    assert list(rows[0]) == ["stratum", *OVERALL[:-2], "pixels"]
     assert [(row["stratum"], row["experiment"], row["pixels"]) for row in rows] == [
         ("all", "deep", "16"),
         ("all", "bare", "16"),
@@ -522,7 +542,7 @@ def test_markdown_keeps_digits_and_names_that_look_like_numbers_or_table_rules(t
     rows = (tables / "overall.md").read_text(encoding="utf-8").splitlines()
     assert [cell.strip() for cell in rows[2].strip("|").split("|")] == [
         *("007", "1"),
-        *["1.000"] * 3,
+        *["1.000"] * 4,
     ]
     classes = (tables / "classes.md").read_text(encoding="utf-8")
     assert "| 1e3 " in classes and r"| a\|b " in classes and "| &lt;b> " in classes

@@ -20,7 +20,7 @@ OVERLAY = CONFIG / "studies" / "_pretrained.yaml"
 DUBAI = CONFIG / "studies" / "dubai.yaml"
 """The one preset that needs no pretrained weights."""
 PRESETS = sorted({*CONFIG.glob("studies/[!_]*.yaml")} - {DUBAI})
-REQUIRED = {"scenes", "classes", "classes[].name", "experiments"}
+REQUIRED = {"scenes", "classes", "classes[].name", "experiments", "tabulate.reported[].name"}
 
 HEADER = "scene\timage\tlabels\televation\tsplit"
 ROWS = ("north\ta.tif\tl.tif\te.tif\ttrain", "south\tb.tif\tl.tif\te.tif\ttest")
@@ -79,6 +79,11 @@ CHOSEN = {
     },
     "experiments": {"one": {"grid": {"parts": ["both"], "size": ["small"]}}},
     "ensembles": {"seeds": ["one-both-small"]},
+    "tabulate": {
+        "baseline": "seeds",
+        "pairs": [["roof", "road"]],
+        "reported": [{"name": "a paper", "miou": 0.7, "kappa": 0.8, "oa": 0.9}],
+    },
     "variants": {"size": {"small": {"crop": 64}}},
 }
 """Everything that has no default value, or null."""

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
+from torchmetrics.functional.classification import (
+    multiclass_cohen_kappa,
+    multiclass_confusion_matrix,
+    multiclass_jaccard_index,
+)
 
-from pipeline_steps.metrics.confusion import confusion_matrix, scores
+from pipeline_steps.metrics.confusion import scores
+from pipeline_steps.metrics.counting import Counts, Seen
 
 PUBLISHED = Path(__file__).parents[3] / "shared/data/metrics/published_confusion.json"
 HUGE = 2**33
@@ -31,6 +38,12 @@ def exact_kappa(matrix):
     return float((agreed - expected) / (1 - expected))
 
 
+def confusion_matrix(truth, guess, classes):
+    """Count as ``score`` does, of one kind of ground."""
+    truth, guess = np.asarray(truth, np.uint8), np.asarray(guess, np.uint8)
+    return Counts(1, classes).add(Seen(truth, guess, np.zeros_like(truth), None, None))
+
+
 def test_counts_truth_by_row():
     truth = np.array([[0, 0, 1], [2, 2, 2]], np.uint8)
     guess = np.array([[0, 1, 1], [0, 2, 2]], np.uint8)
@@ -41,24 +54,70 @@ def test_counts_truth_by_row():
     assert matrix.dtype == np.int64
 
 
-def test_many_classes_in_bytes_do_not_overflow():
-    truth = np.arange(255, dtype=np.uint8)
+@pytest.mark.parametrize("kinds", [1, 80])
+def test_many_classes_and_kinds_in_bytes_do_not_overflow(kinds):
+    truth, ground = np.arange(255, dtype=np.uint8), np.arange(255, dtype=np.uint8) % kinds
+    counts = Counts(kinds, 255)
 
-    assert confusion_matrix(truth, truth[::-1], 255)[254, 0] == 1
+    matrix = counts.add(Seen(truth, truth[::-1], ground, truth > 99, None))
+
+    assert matrix.sum() == 255 and (matrix[np.arange(255), np.arange(255)[::-1]] == 1).all()
+    assert counts.joint[254 % kinds, 1, 254, 0] == counts.joint[7 % kinds, 0, 7, 247] == 1
 
 
 def test_no_pixels_count_nothing():
-    assert not confusion_matrix(np.array([], np.uint8), np.array([], np.uint8), 2).any()
+    assert not confusion_matrix([], [], 2).any()
 
 
-@pytest.mark.parametrize("index", [2, 255, -1])
-def test_a_class_out_of_range_is_an_error_that_tells_whose(index):
-    good, bad = np.array([0, 1], np.int16), np.array([0, index], np.int16)
-
+@pytest.mark.parametrize("index", [2, 254, 255])
+def test_a_predicted_class_out_of_range_is_an_error_unless_nothing_is_labelled_there(index):
     with pytest.raises(ValueError, match=f"prediction has class {index}, expected 0 to 1"):
-        confusion_matrix(good, bad, 2)
-    with pytest.raises(ValueError, match=f"truth has class {index}, expected 0 to 1"):
-        confusion_matrix(bad, good, 2)
+        confusion_matrix([0, 1], [0, index], 2)
+
+    assert confusion_matrix([0, 255], [0, index], 2).tolist() == [[1, 0], [0, 0]]
+
+
+def test_counts_of_pieces_add_up_beyond_32_bits():
+    counts, piece = Counts(2, 2), np.zeros(4, np.uint8)
+    counts.joint[1, 0, 0, 0] = 2**32 - 3
+
+    counts.add(Seen(piece, piece, piece + 1, None, None))
+
+    assert counts.joint[1, 0].tolist() == [[2**32 + 1, 0], [0, 0]]
+
+
+def test_1000_random_cases_agree_with_scikit_learn_and_torchmetrics():
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        classes, pixels = int(rng.integers(2, 9)), int(rng.integers(20, 200))
+        # some classes are absent from the truth, from the map or from both
+        truth = rng.choice(rng.permutation(classes)[: rng.integers(1, classes + 1)], pixels)
+        other = rng.choice(rng.permutation(classes)[: rng.integers(1, classes + 1)], pixels)
+        guess = np.where(rng.random(pixels) < 0.6, truth, other)
+        truth = np.where(rng.random(pixels) < 0.2, 255, truth)
+        known = truth != 255
+        if not known.any():
+            continue
+
+        matrix = confusion_matrix(truth, guess, classes)
+
+        found, labels = scores(matrix), range(classes)
+        expected = metrics.confusion_matrix(truth[known], guess[known], labels=labels)
+        assert matrix.tolist() == expected.tolist()
+        assert found.oa == pytest.approx(metrics.accuracy_score(truth[known], guess[known]))
+        pair = torch.from_numpy(guess.astype(int)), torch.from_numpy(truth.astype(int))
+        asked = {"num_classes": classes, "ignore_index": 255}
+        theirs = multiclass_confusion_matrix(*pair, **asked)
+        assert matrix.tolist() == theirs.tolist()
+        iou = multiclass_jaccard_index(*pair, average=None, **asked).numpy()
+        # it says 0 of a class that is nowhere
+        np.testing.assert_allclose(np.nan_to_num(found.iou), iou, atol=1e-6)
+        if len(np.union1d(truth[known], guess[known])) > 1:
+            kappa = metrics.cohen_kappa_score(truth[known], guess[known])
+            assert found.kappa == pytest.approx(kappa, abs=1e-9)
+            assert found.kappa == pytest.approx(
+                float(multiclass_cohen_kappa(*pair, **asked)), abs=1e-5
+            )
 
 
 @settings(deadline=None, max_examples=60)

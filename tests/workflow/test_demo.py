@@ -13,12 +13,13 @@ pytestmark = pytest.mark.slow
 
 BELOW_CHECK = {"check", "tabulate", "report"}
 """The tables say what training and test share, which `check` has measured."""
+BELOW_STRATA = {"strata", "score", "tabulate", "report"}
 BELOW_TRAIN = {"train", "predict", "score", "tabulate", "report"}
 BELOW_LOSSES = {"adapt", "depth"} | BELOW_TRAIN
-BELOW_STRETCH = {"stretch"} | BELOW_LOSSES
+BELOW_STRETCH = {"stretch", "strata"} | BELOW_LOSSES
 """Without percentiles the stretch looks at no scene, so nothing makes it stale but itself."""
-BELOW_TILE = {"tile"} | BELOW_LOSSES
-BELOW_SPLITS = {"tile", "stretch"} | BELOW_LOSSES
+BELOW_TILE = {"tile", "strata"} | BELOW_LOSSES
+BELOW_SPLITS = {"tile", "stretch", "strata"} | BELOW_LOSSES
 BELOW_READERS = {"check"} | BELOW_TILE
 BELOW_RASTERS = {"synthesize", "check", "stretch"} | BELOW_TILE
 
@@ -73,7 +74,8 @@ def study(finished):
     [
         ("report", {"dpi": 60}, {"report"}),
         ("tabulate", {"digits": 2}, {"tabulate", "report"}),
-        ("score", {"boundary_px": 1}, {"score", "tabulate", "report"}),
+        ("score", {"block_px": 64}, {"score", "tabulate", "report"}),
+        ("strata", {"height_m": [3.0]}, BELOW_STRATA),
         # how many jobs there are is told by `check`
         ("deliver", {}, {"deliver"} | BELOW_CHECK),
         ("bundle", {}, {"bundle"} | BELOW_CHECK),
@@ -116,7 +118,7 @@ def test_a_licence_that_is_stated_is_looked_at_and_fetches_and_trains_nothing(st
 
 def test_a_new_test_scene_leaves_the_trainings_alone(study, source):
     write_study(study.parent, tiny_study(), [*TINY_ROWS, row("orchard", "test")])
-    once = dict.fromkeys(("synthesize", "check", "tile", "tabulate", "report"), 1)
+    once = dict.fromkeys(("synthesize", "check", "tile", "strata", "tabulate", "report"), 1)
     # by the teacher and by elevation; by either experiment
     assert stale(source, study) == once | {"depth": 2, "predict": 2, "score": 2}
 
@@ -132,7 +134,8 @@ def test_a_new_training_scene_leaves_the_tiles_and_maps_of_the_others_to_the_tra
 
 
 # of the one test scene: by the teacher and by elevation; by either experiment
-OF_HARBOUR = {"tile": 1, "depth": 2, "predict": 2, "score": 2} | dict.fromkeys(BELOW_CHECK, 1)
+OF_HARBOUR = dict.fromkeys(("tile", "strata", *BELOW_CHECK), 1)
+OF_HARBOUR |= dict.fromkeys(("depth", "predict", "score"), 2)
 
 
 def test_a_changed_label_file_makes_stale_its_own_scene_alone(study, source):
@@ -202,6 +205,9 @@ def test_a_study_that_is_moved_computes_nothing_anew(finished, source, tmp_path)
         ("rasters/splits", "DRAWS = 2000", "DRAWS = 200", BELOW_SPLITS),
         ("stretch", "SAMPLE = 8_000_000", "SAMPLE = 9_000_000", BELOW_STRETCH),
         ("split", "PANEL_PX = 512", "PANEL_PX = 256", set()),
+        ("rasters/shadow", "LEVELS = 256", "LEVELS = 128", BELOW_STRATA),
+        ("metrics/counting", "LEVELS = 101", "LEVELS = 102", BELOW_STRATA - {"strata"}),
+        ("metrics/bootstrap", "RESAMPLES = 2000", "RESAMPLES = 999", {"tabulate", "report"}),
         ("inspection/leaks", "ALIKE = 0.45", "ALIKE = 0.46", BELOW_CHECK),
         ("tabulate", '"miou", "kappa", "oa"', '"miou", "oa", "kappa"', {"tabulate", "report"}),
     ],

@@ -1,6 +1,6 @@
 rule adapt:
     input:
-        base=base_of,
+        base=lambda wildcards: paths.base(wildcards.teacher),
         tiles=lambda wildcards: tiles(taught(wildcards)),
         splits=lambda wildcards: splits(taught(wildcards)),
         stretch="results/stretch/stretch.json",

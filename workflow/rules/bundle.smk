@@ -21,7 +21,7 @@ rule bundle:
         code=fingerprint("pipeline_steps.bundle"),
         looks=LOOKS,
         predict=params_for("predict"),
-        encoder=lambda wildcards, input: ["--encoder", *input.encoder] if input.encoder else [],
+        encoder=lambda wildcards, input: given("--encoder", input.encoder),
         licence=lambda wildcards: paths.stated_licence(wildcards.experiment),
     shell:
         "python -m pipeline_steps.bundle --name {wildcards.experiment:q}/{wildcards.run:q}"

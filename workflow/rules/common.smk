@@ -116,6 +116,11 @@ def watched(wildcards):
     return study.split("val", fold=Run.named(wildcards.run).fold)
 
 
+def given(flag, files):
+    """A flag with its file, where there is one."""
+    return [flag, *files] if files else []
+
+
 def splits(scenes):
     """The divisions of those scenes that are divided."""
     return expand("results/split/{scene}/manifest.json", scene=study.divided(scenes))
@@ -136,10 +141,6 @@ def taught(wildcards):
 
 def depths(teacher, scenes):
     return expand("results/depth/{teacher}/{scene}/manifest.json", teacher=teacher, scene=scenes)
-
-
-def base_of(wildcards):
-    return f"results/fetch/{study.teachers[wildcards.teacher].model}/manifest.json"
 
 
 def depths_of(scenes):

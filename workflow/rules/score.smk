@@ -3,7 +3,10 @@ rule score:
         tile="results/tile/{scene}/manifest.json",
         labels=ancient("results/tile/{scene}/labels.zarr"),
         splits=lambda wildcards: splits([wildcards.scene]),
+        strata="results/strata/{scene}/manifest.json",
+        codes=ancient("results/strata/{scene}/strata.zarr"),
         classes=lambda wildcards: paths.map_of(**wildcards),
+        confidence=lambda wildcards: paths.confidence_of(**wildcards),
     output:
         counts="results/score/{experiment}/{run}/{scene}.json",
     log:
@@ -21,8 +24,9 @@ rule score:
         step=params_for("score"),
         code=fingerprint("pipeline_steps.score"),
         run=lambda wildcards: Run.named(wildcards.run).flags,
+        sure=lambda wildcards, input: given("--confidence", input.confidence),
     shell:
         "python -m pipeline_steps.score --tile {input.tile:q} --splits {input.splits:q}"
-        " --classes {input.classes:q}"
+        " --strata {input.strata:q} --classes {input.classes:q} {params.sure:q}"
         " --counts {output.counts:q} --experiment {wildcards.experiment:q}"
         " {params.run} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,5 +1,7 @@
 TABLES = ["overall", *(["ablation"] if study.cells() else [])]
-TABLES += ["classes", "scenes", "strata", "depth", "depth_classes"]
+TABLES += ["differences", "classes", "scenes", "strata"]
+TABLES += ["pairs"] if study.config.tabulate.pairs else []
+TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
 
 
 rule tabulate:
@@ -11,6 +13,9 @@ rule tabulate:
             for scene in study.split("test")
         ],
         splits=splits(study.split("test")),
+        models=[
+            f"results/train/{name}/{run.name}/manifest.json" for name, run in study.all_trainings()
+        ],
         findings="results/check/findings.json",
     output:
         report(
@@ -34,4 +39,5 @@ rule tabulate:
         "python -m pipeline_steps.tabulate --counts {input.counts:q}"
         " --qualities {input.qualities:q} --folder results/tabulate"
         " --splits {input.splits:q} --findings {input.findings:q}"
+        " --models {input.models:q} --benchmarks benchmarks"
         " --cells {params.cells:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

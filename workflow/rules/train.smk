@@ -29,7 +29,7 @@ rule train:
     params:
         step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
         code=network_code("train"),
-        encoder=lambda wildcards, input: ["--encoder", *input.encoder] if input.encoder else [],
+        encoder=lambda wildcards, input: given("--encoder", input.encoder),
         python=python_of,
         run=lambda wildcards: Run.named(wildcards.run).flags,
     # a signal that all of the group get shall not end the shell before the training has ended

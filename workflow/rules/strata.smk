@@ -1,0 +1,31 @@
+rule strata:
+    input:
+        tile="results/tile/{scene}/manifest.json",
+        stores=lambda wildcards: tile_stores(
+            [wildcards.scene], "image", "labels", "valid", "elevation"
+        ),
+        stretch="results/stretch/stretch.json",
+    output:
+        strata=directory("results/strata/{scene}/strata.zarr"),
+        picture=report(
+            "results/strata/{scene}/strata.png",
+            caption="../report/strata.rst",
+            category="Kinds of ground",
+        ),
+        manifest="results/strata/{scene}/manifest.json",
+    log:
+        "logs/strata/{scene}.log",
+    benchmark:
+        "benchmarks/strata/{scene}.tsv"
+    conda:
+        "../../envs/steps.yaml"
+    resources:
+        mem_mb=grown(2000),
+        runtime=grown(60),
+    params:
+        step=params_for("strata"),
+        code=fingerprint("pipeline_steps.strata"),
+    shell:
+        "python -m pipeline_steps.strata --tile {input.tile:q} --stretch {input.stretch:q}"
+        " --strata {output.strata:q} --picture {output.picture:q}"
+        " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
