@@ -27,8 +27,9 @@ BELOW_RASTERS = {"synthesize", "check", "stretch"} | BELOW_TILE
 def test_ends_with_a_row_for_each_experiment(finished):
     overall = pd.read_csv(finished / "results" / "tabulate" / "overall.csv")
     assert list(overall["experiment"]) == ["depthseg", "elevation"]
-    columns = "experiment seeds miou miou_sd kappa kappa_sd oa oa_sd"
-    assert list(overall.columns) == columns.split()
+    scores = ("miou", "kappa", "oa", "aa", "boundary_iou", "block_miou")
+    columns = [name + end for name in scores for end in ("", "_sd")]
+    assert list(overall.columns) == ["experiment", "seeds", *columns]
 
 
 def test_maps_lie_on_the_grid_of_the_image_with_a_colour_table(finished):

@@ -213,7 +213,8 @@ def test_what_training_and_test_share_is_told_of_each_fold(folds):
 def test_every_tested_scene_has_one_figure_whatever_its_fold(folds):
     figures = folds.parent / "results" / "report" / "figures"
     scenes = {f"scene_{name}.png" for name in ("east", "harbour", "orchard")}
-    of_all = {"split_orchard.png", "learning_curves.png", "networks_at_work.png", "overall.png"}
+    names = ("split_orchard", "learning_curves", "networks_at_work", "overall", "reliability")
+    of_all = {f"{name}.png" for name in names}
     assert {file.name for file in figures.glob("*.png")} == scenes | of_all
 
 
