@@ -24,7 +24,7 @@ def strata_figure(scene: Scene, picture: Picture, store: Path, kinds: Kinds) -> 
         panels.append(("shadow", lights, ["lit", "shadow"]))
     if kinds.heights:
         panels.append(("height above ground", bins, [*kinds.bin_names(), "unknown"]))
-    figure = Figure(figsize=(3.6 * (1 + len(panels)), 5), layout="constrained")
+    figure = Figure(figsize=(3.6 * (1 + len(panels)), 5.6), layout="constrained")
     axes = figure.subplots(1, 1 + len(panels), squeeze=False)[0]
     axes[0].imshow(np.moveaxis(picture[:, ::step, ::step], 0, -1), interpolation="nearest")
     axes[0].set_title("image", fontsize=10)
