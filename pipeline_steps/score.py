@@ -62,11 +62,11 @@ def run(
     """
     (scene,) = tiled([tile], splits, read_manifest)
     names, kinds = scene.facts["classes"], Kinds.of(read_manifest(strata)["kinds"])
-    found, matrices = Counts(kinds.count, len(names)), []
+    found, areas = Counts(kinds.count, len(names)), []
     for index in range(len(scene.rasters)):
         codes = open_array(strata.parent / "strata.zarr", index)
         files = [path and _file(scene, index, path) for path in (classes, confidence)]
-        matrices += _count(scene, index, codes, files, found, fold, params)
+        areas += _count(scene, index, codes, files, found, fold, params)
     facts = {
         "experiment": experiment,
         "seed": seed,
@@ -74,7 +74,7 @@ def run(
         "scene": scene.name,
         "classes": names,
         "strata": {k: matrix.tolist() for k, matrix in kinds.strata(found.joint.sum(axis=1))},
-        "blocks": [matrix.tolist() for matrix in matrices],
+        "blocks": areas,
         "rims": _rims(found, kinds, params.boundary_iou_px),
         "confidence": None if confidence is None else found.levels.tolist(),
     }
@@ -100,10 +100,11 @@ def _count(
     found: Counts,
     fold: int | None,
     params: Params,
-) -> list[np.ndarray]:
-    """Count a raster; return the confusion matrix of each of its blocks that has a label."""
+) -> list[dict[str, Any]]:
+    """Count a raster; return place and confusion matrix of each of its blocks that has a label."""
     grid, blocks_of = scene.grid(index), {}
     piece, block = _sides(grid.height, grid.width, params.block_px)
+    block = max(grid.height, grid.width) if scene.is_folder else block
     tested = scene.within(scene.array("labels", index), index, "test", fold, IGNORE)
     with raster.opened(files[0]) as classes, raster.opened(files[1] or files[0]) as confidence:
         for path, source in zip(files, (classes, confidence), strict=True):
@@ -115,12 +116,15 @@ def _count(
         with closing(ahead(parts)) as ready:
             for window, seen in ready:
                 for inner in blocks(window.height, window.width, piece):
-                    y, x = window.y + inner.y, window.x + inner.x
-                    key = 0 if scene.is_folder else (y // block, x // block)
+                    place = _block_at(window.y + inner.y, window.x + inner.x, block, grid)
                     part = Seen(*(one if one is None else one[inner.slices] for one in seen))
                     matrix = _added(found, part, files[0])
-                    blocks_of[key] = blocks_of.get(key, 0) + matrix
-    return [matrix for matrix in blocks_of.values() if matrix.any()]
+                    blocks_of[place] = blocks_of.get(place, 0) + matrix
+    return [
+        {"raster": index} | place._asdict() | {"counts": matrix.tolist()}
+        for place, matrix in blocks_of.items()
+        if matrix.any()
+    ]
 
 
 def _sides(height: int, width: int, asked: int) -> tuple[int, int]:
@@ -128,6 +132,11 @@ def _sides(height: int, width: int, asked: int) -> tuple[int, int]:
     piece = min(asked, PIECE)
     least = max(asked, math.ceil(math.sqrt(height * width / MOST_BLOCKS)))
     return piece, piece * math.ceil(least / piece)
+
+
+def _block_at(y: int, x: int, side: int, grid: Any) -> Window:
+    top, left = y // side * side, x // side * side
+    return Window(top, left, min(side, grid.height - top), min(side, grid.width - left))
 
 
 def _check(path: Path, source: Any, grid: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline_steps.metrics.bootstrap import LEVEL, RESAMPLES, SCORES, difference, holm
-from pipeline_steps.presentation.scores import Counted, mean_and_sd, summed
+from pipeline_steps.presentation.scores import Counted, matrices_of, mean_and_sd, summed
 
 ENOUGH = 10
 """Test scenes from which on they are resampled, and not their blocks."""
@@ -96,7 +96,7 @@ def _units(found: Counted, unit: str) -> dict[str, np.ndarray]:
     for one in found:
         key = one["scene"] if unit == "scenes" else (one["scene"], one["fold"])
         seeds = runs.setdefault(one["experiment"], {}).setdefault(one["seed"], {})
-        seeds.setdefault(key, []).extend(one["blocks"])
+        seeds.setdefault(key, []).extend(matrices_of(one))
     each = [blocks for seeds in runs.values() for blocks in seeds.values()]
     common = [key for key in each[0] if each[0][key] and all(key in blocks for blocks in each)]
     classes = len(found[0]["classes"])

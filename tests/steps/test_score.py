@@ -232,15 +232,17 @@ def test_every_block_of_a_raster_has_a_matrix_of_its_own(tmp_path):
 
     found = scored(tmp_path, labels, guess, block_px=64)
 
-    matrices = []
+    expected = []
     for y, x in itertools.product((0, 64, 128), repeat=2):
         truth, said = (one[y : y + 64, x : x + 64] for one in (labels, guess))
         known = truth != IGNORE
         if known.any():
-            matrices.append(metrics.confusion_matrix(truth[known], said[known], labels=range(3)))
-    blocks = sorted(told(tmp_path)["blocks"])
-    assert blocks == sorted(matrix.tolist() for matrix in matrices) and len(blocks) == 8
-    assert np.sum(blocks, axis=0).tolist() == found["all"].tolist()
+            matrix = metrics.confusion_matrix(truth[known], said[known], labels=range(3))
+            place = {"raster": 0, "y": y, "x": x, "height": len(truth), "width": truth.shape[1]}
+            expected.append(place | {"counts": matrix.tolist()})
+    blocks = sorted(told(tmp_path)["blocks"], key=lambda one: (one["y"], one["x"]))
+    assert blocks == expected and len(blocks) == 8
+    assert np.sum([one["counts"] for one in blocks], axis=0).tolist() == found["all"].tolist()
 
 
 def test_a_large_raster_has_larger_blocks(tmp_path, monkeypatch):
@@ -256,8 +258,10 @@ def test_of_many_images_each_is_a_block(tmp_path):
 
     scored(tmp_path, tiled(tmp_path, *labels), *maps)
 
-    counts = [np.sum(matrix) for matrix in told(tmp_path)["blocks"]]
-    assert counts == [(one != IGNORE).sum() for one in labels]
+    blocks = told(tmp_path)["blocks"]
+    assert [np.sum(one["counts"]) for one in blocks] == [(one != IGNORE).sum() for one in labels]
+    sizes = [(one["raster"], one["height"], one["width"]) for one in blocks]
+    assert sizes == [(index, *one.shape) for index, one in enumerate(labels)]
 
 
 def test_labelled_pixels_are_counted_by_confidence_and_by_whether_they_are_right(tmp_path):

@@ -43,7 +43,7 @@ def counted(
     file.parent.mkdir(parents=True, exist_ok=True)
     found = {"experiment": experiment, "seed": seed, "fold": fold, "scene": scene}
     found |= {"classes": names, "rims": rims, "confidence": confidence}
-    found["blocks"] = np.array(blocks or [matrix]).tolist()
+    found["blocks"] = [{"counts": np.array(one).tolist()} for one in blocks or [matrix]]
     strata = {"all": matrix} | strata
     file.write_text(
         json.dumps(found | {"strata": {k: np.array(m).tolist() for k, m in strata.items()}})
