@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline_steps.presentation.ablation import ABLATION_NOTE, ablation_table
+from pipeline_steps.presentation.confusion import CONFUSION_NOTE, confusion_table
 from pipeline_steps.presentation.cost import COST_NOTE, cost_table
 from pipeline_steps.presentation.depth_tables import (
     CLASSES_NOTE,
@@ -66,8 +67,8 @@ def run(
     trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder of jobs' run times.
     """
     found: Counted = [json.loads(path.read_text()) for path in counts]
-    _write_scores(folder, found, _notes(found, findings, splits), params)
-    overall = pd.read_csv(folder / "overall.csv", dtype={"experiment": str}, keep_default_na=False)
+    overall = overall_table(found)
+    _write_scores(folder, found, overall, _notes(found, findings, splits), params)
     baseline = params.baseline or names_of(found)[0]
     write = _Writer(folder, params.digits)
     differences = difference_table(found, baseline, params.resample)
@@ -81,7 +82,7 @@ def run(
     by_class = depth_class_table(depth, found[0]["classes"])
     write("depth_classes", by_class, CLASSES_NOTE)
     if cells:
-        write("ablation", ablation_table(overall, cells), ABLATION_NOTE)
+        write("ablation", ablation_table(overall, cells, found, params.resample), ABLATION_NOTE)
     log.info("tables: %s", folder)
 
 
@@ -102,17 +103,19 @@ class _Writer:
         write_table(self.folder / name, table, note, self.digits, hidden, ranked)
 
 
-def _write_scores(folder: Path, found: Counted, notes: Sequence[str], params: Params) -> None:
+def _write_scores(
+    folder: Path, found: Counted, overall: pd.DataFrame, notes: Sequence[str], params: Params
+) -> None:
     """Write the tables of counts, the note of each behind its own."""
     note, write = " ".join(notes), _Writer(folder, params.digits)
-    overall = _with_reported(overall_table(found), params.reported)
-    write("overall", overall, note, HIDDEN, RANKED)
+    write("overall", _with_reported(overall, params.reported), note, HIDDEN, RANKED)
     for name, table in (
         ("classes", class_table(found)),
         ("scenes", scene_table(found)),
         ("strata", strata_table(found)),
     ):
         write(name, table, note, HIDDEN)
+    write("confusion", confusion_table(found), CONFUSION_NOTE)
     if params.pairs:
         write("pairs", pair_table(found, params.pairs), note)
 

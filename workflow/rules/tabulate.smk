@@ -1,5 +1,5 @@
 TABLES = ["overall", *(["ablation"] if study.cells() else [])]
-TABLES += ["differences", "classes", "scenes", "strata"]
+TABLES += ["differences", "classes", "confusion", "scenes", "strata"]
 TABLES += ["pairs"] if study.config.tabulate.pairs else []
 TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
 
@@ -13,9 +13,7 @@ rule tabulate:
             for scene in study.split("test")
         ],
         splits=splits(study.split("test")),
-        models=[
-            f"results/train/{name}/{run.name}/manifest.json" for name, run in study.all_trainings()
-        ],
+        models=paths.models(),
         findings="results/check/findings.json",
     output:
         report(
