@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline_steps.metrics.counting import Counts, Seen, rims
+from pipeline_steps.metrics.predicted import predicted_quality
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.near import near_boundary
+from pipeline_steps.rasters.sampled import sampled, sampled_of, step_for
 from pipeline_steps.rasters.store import Scene, open_array, read, tiled
 from pipeline_steps.rasters.strata import Kinds
 from pipeline_steps.rasters.windows import Window, ahead, blocks, grown
@@ -47,6 +49,8 @@ def run(
     strata: Path,
     classes: Path,
     confidence: Path | None,
+    depth: Path | None,
+    teacher: Path | None,
     counts: Path,
     experiment: str,
     seed: int | None,
@@ -55,8 +59,9 @@ def run(
 ) -> None:
     """Write the confusion counts of ``classes`` against the labels of ``tile``; truth by row.
 
-    ``classes`` and ``confidence`` are GeoTIFFs, or for a scene of many images folders of them;
-    ``strata`` is the manifest of the scene's kinds of ground. Of a scene that is divided (its
+    ``classes``, ``confidence`` and ``depth``, as the network predicts it, are GeoTIFFs, or for a
+    scene of many images folders of them; ``strata`` is the manifest of the scene's kinds of ground,
+    ``teacher`` that of the depth it learned from. Of a scene that is divided (its
     manifest is in ``splits``) only the test part counts. Raises ValueError naming the map where
     it has another size than its labels or nothing on a labelled pixel.
     """
@@ -77,12 +82,33 @@ def run(
         "blocks": areas,
         "rims": _rims(found, kinds, params.boundary_iou_px),
         "confidence": None if confidence is None else found.levels.tolist(),
+        "depth": _depth(scene, depth, teacher, fold) if depth and teacher else None,
     }
     write_text(counts, json.dumps(facts) + "\n")
 
 
 def _file(scene: Scene, index: int, path: Path) -> Path:
     return path / f"{scene.rasters[index]}.tif" if scene.is_folder else path
+
+
+def _depth(scene: Scene, path: Path, teacher: Path, fold: int | None) -> list[dict[str, Any]]:
+    """Measure the depth that was predicted for every raster, on a sample of its pixels."""
+    found = []
+    for index in range(len(scene.rasters)):
+        grid, file = scene.grid(index), _file(scene, index, path)
+        with raster.opened(file) as source:
+            _check(file, source, grid)
+        step = step_for(grid.height, grid.width)
+        taught = open_array(teacher.parent / "depth.zarr", index)
+        parts = [scene.within(taught, index, "test", fold, np.nan)]
+        if scene.facts["has_elevation"]:
+            parts.append(scene.within(scene.array("elevation", index), index, "test", fold, np.nan))
+        known, *height = (sampled_of(part, step) for part in parts)
+        height = height[0] if height else np.full(known.shape, np.nan)
+        guess = sampled(file, step)
+        labels = sampled_of(scene.array("labels", index), step)
+        found.append(predicted_quality(guess, known, height, labels, scene.facts["classes"]))
+    return found
 
 
 def _rims(found: Counts, kinds: Kinds, reach: int) -> dict[str, Any] | None:

@@ -15,8 +15,10 @@ from pipeline_steps.presentation.depth_tables import (
     CLASSES_NOTE,
     DEPTH_NOTE,
     HIDDEN_OF_DEPTH,
+    PREDICTED_NOTE,
     depth_class_table,
     depth_table,
+    predicted_table,
 )
 from pipeline_steps.presentation.differences import (
     CALIBRATION_NOTE,
@@ -81,6 +83,8 @@ def run(
     write("depth", depth_table(depth), DEPTH_NOTE, HIDDEN_OF_DEPTH)
     by_class = depth_class_table(depth, found[0]["classes"])
     write("depth_classes", by_class, CLASSES_NOTE)
+    if any(one["depth"] for one in found):
+        write("depth_predicted", predicted_table(found), PREDICTED_NOTE)
     if cells:
         write("ablation", ablation_table(overall, cells, found, params.resample), ABLATION_NOTE)
     log.info("tables: %s", folder)

@@ -9,17 +9,13 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pipeline_steps.rasters import raster
+from pipeline_steps.rasters.sampled import sampled
 from pipeline_steps.rasters.store import Limits, Scene, open_array
-from pipeline_steps.rasters.windows import Window
 from pipeline_steps.study.classes import ClassLook
 
 NO_CLASS = (238, 238, 238)
 NO_VALUE = "#d4d4d4"
 MOST_COLUMNS = 6
-
-BAND = 64
-"""Sampled rows that are read at a time."""
 
 
 def scene_figure(
@@ -84,13 +80,7 @@ def map_of(scene: Scene, path: Path, step: int) -> np.ndarray:
 
     ``path`` is a GeoTIFF, or for a scene of many images the folder of theirs.
     """
-    with raster.opened(file_of(scene, path, 0)) as source:
-        height, width, band = source.height, source.width, BAND * step
-        sampled = [
-            raster.read(source, Window(y, 0, min(band, height - y), width), 1)[::step, ::step]
-            for y in range(0, height, band)
-        ]
-    return np.concatenate(sampled)
+    return sampled(file_of(scene, path, 0), step)
 
 
 def file_of(scene: Scene, path: Path, index: int) -> Path:

@@ -60,11 +60,20 @@ class Paths:
         names = map_names(self.study.config.predict.outputs, self.study.scenes[scene].is_folder)
         return [f"results/predict/{experiment}/{run}/{scene}/{name}" for name in names]
 
-    def confidence_of(self, experiment: str, run: str, scene: str) -> list[str]:
-        """Return the like of it with confidence, if the study makes such maps."""
+    def beside(self, name: str, experiment: str, run: str, scene: str) -> list[str]:
+        """Return the map called ``name``, such as ``confidence``, if the study makes such maps."""
         names = ["classes", *self.study.config.predict.outputs]
         pairs = zip(names, self.maps_of(experiment, run, scene), strict=True)
-        return [path for name, path in pairs if name == "confidence"]
+        return [path for mine, path in pairs if mine == name]
+
+    def learned_depth(self, experiment: str, scene: str) -> list[str]:
+        """Return what an experiment's network predicts of a scene, if the study maps any depth."""
+        training = self.study.trainings.get(experiment)
+        if "depth" not in self.study.config.predict.outputs or training is None:
+            return []
+        if not training.network.prompter or training.network.depth == "fed":
+            return []
+        return [f"results/depth/{training.teacher}/{scene}/manifest.json"]
 
     def members(self, experiment: str, run: str) -> list[str]:
         """Return the folders of the trainings whose networks map in a run."""

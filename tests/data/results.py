@@ -120,7 +120,7 @@ class Results:
         matrix = sum((np.array(one["counts"]) for one in blocks), empty).tolist()
         facts = {"experiment": experiment, "seed": 0, "fold": None, "scene": scene}
         facts |= {"strata": {"all": matrix}, "blocks": blocks, "rims": None}
-        facts["confidence"] = SURE.tolist()
+        facts |= {"confidence": SURE.tolist(), "depth": None}
         counts.write_text(json.dumps(facts | {"classes": [look.name for look in self.looks]}))
         self.counts.append(counts)
         return self

@@ -10,6 +10,7 @@ import pytest
 from sklearn import metrics
 
 from pipeline_steps import tabulate
+from pipeline_steps.presentation.depth_tables import PREDICTED
 from pipeline_steps.study.cells import Cell
 
 TABLES = (
@@ -35,6 +36,7 @@ def counted(
     blocks=None,
     rims=None,
     confidence=None,
+    depth=None,
     **strata,
 ):
     """Write the counts of one map, as ``score`` does."""
@@ -42,7 +44,7 @@ def counted(
     file = folder / experiment / run / f"{scene}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     found = {"experiment": experiment, "seed": seed, "fold": fold, "scene": scene}
-    found |= {"classes": names, "rims": rims, "confidence": confidence}
+    found |= {"classes": names, "rims": rims, "confidence": confidence, "depth": depth}
     found["blocks"] = [{"counts": np.array(one).tolist()} for one in blocks or [matrix]]
     strata = {"all": matrix} | strata
     file.write_text(
@@ -659,3 +661,31 @@ def test_a_class_that_is_nowhere_labelled_has_no_shares(tmp_path):
     rows = read(made(tmp_path, counts), "confusion")
 
     assert [row["share"] for row in rows] == ["0.75", "0.25", "", ""]
+
+
+def predicted(**known):
+    return {**dict.fromkeys(PREDICTED), **known}
+
+
+def test_predicted_depth_is_the_mean_over_rasters_then_over_seeds(tmp_path):
+    seeds = [
+        [predicted(teacher_ssim=0.5, spearman=0.2), predicted(teacher_ssim=0.7)],
+        [predicted(teacher_ssim=0.8, spearman=0.4), predicted(teacher_ssim=0.8)],
+    ]
+    counts = [
+        counted(tmp_path, "deep", seed, "town", GOOD, depth=rasters)
+        for seed, rasters in enumerate(seeds)
+    ]
+    counts.append(counted(tmp_path, "bare", 0, "town", GOOD))
+
+    row = one(read(made(tmp_path, counts), "depth_predicted"))
+
+    assert (row["experiment"], row["scene"], row["seeds"]) == ("deep", "town", "2")
+    assert float(row["teacher_ssim"]) == pytest.approx((0.6 + 0.8) / 2)
+    assert float(row["teacher_ssim_sd"]) == pytest.approx(0.2 / math.sqrt(2))
+    assert float(row["spearman"]) == pytest.approx(0.3)
+    assert row["delta1"] == ""
+
+
+def test_without_predicted_depth_there_is_no_table_of_it(tmp_path, two_seeds):
+    assert not list(made(tmp_path, two_seeds).glob("depth_predicted.*"))

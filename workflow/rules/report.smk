@@ -9,7 +9,7 @@ rule report:
         stores=tile_stores(study.split("test"), "image", "labels", "elevation"),
         depths=depths(study.teachers_used(), study.split("test")),
         maps=[paths.map_of(*one) for one in FIRST],
-        confidences=[path for one in FIRST for path in paths.confidence_of(*one)],
+        confidences=[path for one in FIRST for path in paths.beside("confidence", *one)],
         counts=[paths.count_of(*one) for one in FIRST],
         models=paths.models(),
         weights=expand("results/fetch/{m}/manifest.json", m=study.fetched().models),

@@ -2,6 +2,9 @@ TABLES = ["overall", *(["ablation"] if study.cells() else [])]
 TABLES += ["differences", "classes", "confusion", "scenes", "strata"]
 TABLES += ["pairs"] if study.config.tabulate.pairs else []
 TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
+# of maps of depth, where a network predicts any
+PREDICTING = [name for name in study.experiments if paths.learned_depth(name, "any")]
+TABLES += ["depth_predicted"] if PREDICTING and study.split("test") else []
 
 
 rule tabulate:
