@@ -71,14 +71,12 @@ def run(
     history = _learn(fabric, teacher, rasters, tall, params)
     made = {path.name: path for path in (config, weights, preprocessor)}
     _publish(teacher, made)
-    by_scene = zip((scene.name for scene in scenes), tiles, strict=True)
-    by_split = {f"split of {path.parent.name}": path for path in splits}
     write_manifest(
         manifest,
         "pipeline_steps.adapt",
         params=params,
-        made_from={"base": base, "stretch": stretch, **dict(by_scene), **by_split},
-        made=made,
+        made_from=(base, stretch, *tiles, *splits),
+        made=made.values(),
         model=manifest.parent.name,
         gives=origin.get("gives"),
         license=origin.get("license"),

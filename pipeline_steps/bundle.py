@@ -13,7 +13,7 @@ from pipeline_steps.rasters.store import Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.licences import is_restricted
-from pipeline_steps.study.manifest import numbered, read_manifest, write_manifest
+from pipeline_steps.study.manifest import read_manifest, write_manifest
 from pipeline_steps.study.params.bundle import Params
 from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.publish import publishing
@@ -53,8 +53,8 @@ def run(
         manifest,
         "pipeline_steps.bundle",
         params=params,
-        made_from=numbered([model, *tiles, *([encoder] if encoder else [])]),
-        made={"model": weights},
+        made_from=[model, *tiles, *([encoder] if encoder else [])],
+        made=[weights],
         name=name,
         classes=[look.model_dump() for look in looks],
         depth_control=facts["params"]["depth_control"],

@@ -16,7 +16,7 @@ from pipeline_steps.models.sizes import sizes_of
 from pipeline_steps.rasters.windows import CROPS_OVERLAP, starts
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassCode
-from pipeline_steps.study.manifest import write_text
+from pipeline_steps.study.manifest import MANIFEST, digest_of, write_manifest, write_text
 from pipeline_steps.study.params.check import Params
 from pipeline_steps.study.params.fetch import Params as Models
 from pipeline_steps.study.params.split import Params as Split
@@ -70,7 +70,8 @@ def run(
         "cost": [cost],
     }
     levels = {level: [str(one) for one in found.of(level)] for level in LEVELS}
-    result = json.dumps(tables | {"findings": [dataclasses.asdict(one) for one in found]}, indent=1)
+    said = [dataclasses.asdict(one) for one in found]
+    result = json.dumps({"root": root, **tables, "findings": said}, indent=1)
     write_text(record, result + "\n")
     write_text(text, _page(tables, levels))
     for level, sentences in levels.items():
@@ -81,6 +82,13 @@ def run(
         more = f" (and {len(errors) - 1} more above)" if len(errors) > 1 else ""
         raise ValueError(errors[0] + more)
     write_text(findings, result + "\n")
+    _tell(findings, table, params)
+
+
+def _tell(findings: Path, table: Path, params: Params) -> None:
+    """Write the manifest, without the scenes' files: but a sample of them was read."""
+    facts = {"params": params, "made_from": (), "made": [findings], "table": digest_of(table)}
+    write_manifest(findings.with_name(MANIFEST), "pipeline_steps.check", **facts)
 
 
 def _compare(looks: list[Look], tile: Tile, plan: Plan, found: Findings) -> None:

@@ -50,8 +50,8 @@ def run(
     is. A raster without any relief becomes all NaN. What a killed run has done is not done again.
     """
     scene, name = Scene(tile, read_manifest(tile)), store.parent.parent.name
-    sources = {"tile": tile, "stretch": stretch} | ({"teacher": teacher} if teacher else {})
-    digests = {source: digest_of(path) for source, path in sources.items()}
+    sources = [tile, stretch, *([teacher] if teacher else [])]
+    digests = [digest_of(path) for path in sources]
     how = _runner().arithmetic(params.precision, params.backend) if teacher else None
     key = [fingerprint("pipeline_steps.depth"), digests, params.model_dump(mode="json"), how]
     work = begun(store.with_name("work.partial"), key)
@@ -65,11 +65,12 @@ def run(
     found = {"teacher": name, "scene": scene.name, "rasters": rasters}
     write_text(work / quality.name, json.dumps(found, indent=1, allow_nan=False) + "\n")
     write_manifest(
-        work / manifest.name,
+        manifest,
         "pipeline_steps.depth",
         params=params,
         made_from=sources,
-        made={"depth": work / "depth.zarr", "quality": work / quality.name},
+        made=(store, quality),
+        work=work,
         scene=scene.name,
         teacher=name,
         arithmetic=how,

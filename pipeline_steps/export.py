@@ -52,12 +52,13 @@ def run(model: Path, files: list[Path], manifest: Path, params: Params) -> None:
         stack.callback(remove, work)
         differences = _export(network, seen, facts, work, params)
         write_manifest(
-            work / manifest.name,
+            manifest,
             "pipeline_steps.export",
             f"pipeline_steps.models.{bundle.network['model']}",
             params=params,
-            made_from={"bundle": model, "model": weights},
-            made={file.name: work / file.name for file in files},
+            made_from=(model, weights),
+            made=files,
+            work=work,
             versions_beside=versions,
             difference=differences,
             **facts,

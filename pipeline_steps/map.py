@@ -23,7 +23,7 @@ from pipeline_steps.study import cli
 from pipeline_steps.study.bundles import Bundle, read_bundle
 from pipeline_steps.study.classes import ClassCode
 from pipeline_steps.study.licences import is_restricted
-from pipeline_steps.study.manifest import digest_of, numbered, write_manifest, write_text
+from pipeline_steps.study.manifest import digest_of, write_manifest, write_text
 from pipeline_steps.study.params.map import Params
 from pipeline_steps.study.publish import release, remove
 from pipeline_steps.study.scenes import Scene, scene_of
@@ -47,19 +47,20 @@ def run(
             _check(path, bundle, params)
     trained = [_trained(model, bundle) for model, bundle in zip(models, bundles, strict=True)]
     beside = [other for file in scene.files for other in sidecars_of(file)]
-    sources = numbered(map(Path, [*scene.files, *beside, *models]))
+    sources = list(map(Path, [*scene.files, *beside, *models]))
     looks = list(bundles[0].classes)
     work = begun_work("pipeline_steps.map", trained, sources, maps, looks, params)
     tiled = _tiled(scene, bundles[0], work / "tile")
     check_that_they_fit(trained, tiled, looks)
     make_maps(trained, tiled, [], [one.stem for one in maps], looks, params, work)
     write_manifest(
-        work / manifest.name,
+        manifest,
         "pipeline_steps.map",
         *(one.module for one in trained),
         params=params,
         made_from=sources,
-        made={one.stem: work / one.name for one in maps},
+        made=maps,
+        work=work,
         image=os.path.relpath(image, manifest.parent),
         networks=[{"name": one.name, "licence": one.licence} for one in bundles],
         classes=[look.model_dump() for look in looks],
@@ -97,7 +98,7 @@ def _check(path: Path, bundle: Bundle, params: Params) -> None:
 
 def _trained(model: Path, bundle: Bundle) -> Trained:
     weights = model.with_name("model.safetensors")
-    if digest_of(weights) != bundle.made["model"]:
+    if digest_of(weights) != bundle.made[weights.name]:
         raise ValueError(f"{weights}: is not what {model} was written with, expected its weights")
     kind = kind_of(bundle.bands, bundle.dtype)
     names = [look.name for look in bundle.classes]

@@ -13,7 +13,7 @@ from pipeline_steps.mapping.predicting import (
 from pipeline_steps.rasters.store import Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import numbered, read_manifest
+from pipeline_steps.study.manifest import MANIFEST, read_manifest, write_manifest
 from pipeline_steps.study.params.predict import Params
 from pipeline_steps.study.publish import release
 
@@ -37,10 +37,13 @@ def run(
     """
     trained, scene = [_trained(model) for model in models], Scene(tile, read_manifest(tile))
     check_that_they_fit(trained, scene, looks)
-    sources = numbered([*models, tile, *depths])
+    sources = [*models, tile, *depths]
     work = begun_work("pipeline_steps.predict", trained, sources, maps, looks, params)
     make_maps(trained, scene, depths, [one.stem for one in maps], looks, params, work)
-    release(work, *maps)
+    manifest = maps[0].with_name(MANIFEST)
+    modules = ("pipeline_steps.predict", *(one.module for one in trained))
+    write_manifest(manifest, *modules, params=params, made_from=sources, made=maps, work=work)
+    release(work, *maps, manifest)
     log.info("%s: %s", scene.name, maps[0])
 
 

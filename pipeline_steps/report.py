@@ -31,7 +31,13 @@ from pipeline_steps.presentation.viewer import Seen, viewed
 from pipeline_steps.rasters.store import Limits, Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import read_manifest, write_text
+from pipeline_steps.study.manifest import (
+    MANIFEST,
+    digest_of,
+    read_manifest,
+    write_manifest,
+    write_text,
+)
 from pipeline_steps.study.params.report import Params
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.publish import publishing
@@ -93,12 +99,20 @@ def run(
             name = f"split_{path.parent.name}.png"
             shutil.copy(path.parent / "split.png", partial / name)
         view = viewed(seen, limits, looks, params.viewer_px, params.viewer_megapixels)
-        trained = [(path, read_manifest(path)) for path in models]
-        told = origins(scenes, trained, [read_manifest(path) for path in weights])
+        told = origins(scenes, models, weights, tables)
         # the viewer shows what a scene's figure shows
         pictures = [p for p in sorted(partial.glob("*.png")) if not p.stem.startswith("scene_")]
         write_text(page, page_of(template, pictures, tables, view | {"windows": places}, told))
+    read = [*tiles, *depths, *maps, *confidences, *models, *weights, *counts, *splits, *tables]
+    _tell(page, figures, [*read, stretch], template, params)
     log.info("report: %s", page)
+
+
+def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: Params) -> None:
+    """Write the manifest; what else trainings made is told by their own."""
+    facts = {"params": params, "made_from": read, "made": (page, figures)}
+    facts["template"] = digest_of(template.parent)
+    write_manifest(page.with_name(MANIFEST), "pipeline_steps.report", **facts)
 
 
 def _seen(scene: Scene, depths: list[Path], maps: list[Path], confidences: list[Path]) -> Seen:

@@ -22,7 +22,7 @@ from pipeline_steps.rasters.strata import Kinds
 from pipeline_steps.rasters.windows import Window, ahead, blocks, grown
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
-from pipeline_steps.study.manifest import read_manifest, write_text
+from pipeline_steps.study.manifest import MANIFEST, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.score import Params
 
 AT_ONCE = 2048
@@ -85,6 +85,10 @@ def run(
         "depth": _depth(scene, depth, teacher, fold) if depth and teacher else None,
     }
     write_text(counts, json.dumps(facts) + "\n")
+    read = (tile, *splits, strata, classes, confidence, depth, teacher)
+    told = {"params": params, "made_from": filter(None, read), "made": [counts]}
+    # others' counts lie beside these
+    write_manifest(counts.with_suffix("") / MANIFEST, "pipeline_steps.score", **told)
 
 
 def _file(scene: Scene, index: int, path: Path) -> Path:

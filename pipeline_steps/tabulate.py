@@ -38,10 +38,16 @@ from pipeline_steps.presentation.scores import (
     scene_table,
     strata_table,
 )
-from pipeline_steps.presentation.tables import write_table
+from pipeline_steps.presentation.tables import FORMS, write_table
 from pipeline_steps.study import cli
 from pipeline_steps.study.cells import Cell
-from pipeline_steps.study.manifest import read_manifest
+from pipeline_steps.study.manifest import (
+    MANIFEST,
+    digest_of,
+    lineage_of,
+    read_manifest,
+    write_manifest,
+)
 from pipeline_steps.study.params.tabulate import Params, Reported
 from pipeline_steps.study.runs import Run
 
@@ -70,9 +76,12 @@ def run(
     """
     found: Counted = [json.loads(path.read_text()) for path in counts]
     overall = overall_table(found)
-    _write_scores(folder, found, overall, _notes(found, findings, splits), params)
+    # not of what `check` found, which names files where they lie
+    read = (*counts, *qualities, *splits, *models)
+    study = lineage_of({path: digest_of(path) for path in read})
+    write = _Writer(folder, params.digits, study)
+    _write_scores(write, found, overall, _notes(found, findings, splits), params)
     baseline = params.baseline or names_of(found)[0]
-    write = _Writer(folder, params.digits)
     differences = difference_table(found, baseline, params.resample)
     write("differences", differences, difference_note(found, params.resample))
     calibration, reliability = calibration_tables(found)
@@ -87,14 +96,17 @@ def run(
         write("depth_predicted", predicted_table(found), PREDICTED_NOTE)
     if cells:
         write("ablation", ablation_table(overall, cells, found, params.resample), ABLATION_NOTE)
+    told = {"params": params, "made_from": (*read, findings), "made": write.made, "study": study}
+    write_manifest(folder / MANIFEST, "pipeline_steps.tabulate", **told)
     log.info("tables: %s", folder)
 
 
 class _Writer:
-    """Writes tables into one folder."""
+    """Writes tables into one folder, each with the study's digest below it."""
 
-    def __init__(self, folder: Path, digits: int) -> None:
-        self.folder, self.digits = folder, digits
+    def __init__(self, folder: Path, digits: int, study: str) -> None:
+        self.folder, self.digits, self.study = folder, digits, study
+        self.made: list[Path] = []
 
     def __call__(
         self,
@@ -104,14 +116,16 @@ class _Writer:
         hidden: Sequence[str] = (),
         ranked: Sequence[str] = (),
     ) -> None:
-        write_table(self.folder / name, table, note, self.digits, hidden, ranked)
+        said = f"The study's digest: {self.study}\n\n{note}"
+        write_table(self.folder / name, table, said, self.digits, hidden, ranked)
+        self.made += [self.folder / f"{name}{form}" for form in FORMS]
 
 
 def _write_scores(
-    folder: Path, found: Counted, overall: pd.DataFrame, notes: Sequence[str], params: Params
+    write: _Writer, found: Counted, overall: pd.DataFrame, notes: Sequence[str], params: Params
 ) -> None:
     """Write the tables of counts, the note of each behind its own."""
-    note, write = " ".join(notes), _Writer(folder, params.digits)
+    note = " ".join(notes)
     write("overall", _with_reported(overall, params.reported), note, HIDDEN, RANKED)
     for name, table in (
         ("classes", class_table(found)),

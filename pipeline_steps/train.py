@@ -18,7 +18,7 @@ from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.manifest import digest_of, numbered, read_manifest, write_manifest
+from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest
 from pipeline_steps.study.params.train import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import begun, release
@@ -66,8 +66,8 @@ def run(
     fabric = new_fabric(params.precision, params.devices)
     torch.manual_seed(seed)
     network, settings = _network(params, len(counts), encoder, scenes[0])
-    read = [*tiles, *depths, *validation, *validation_depths, *splits, stretch]
-    sources = numbered(read) | ({"encoder": encoder} if encoder else {})
+    sources = [*tiles, *depths, *validation, *validation_depths, *splits, stretch]
+    sources += [encoder] if encoder else []
     work = _begun(fabric, model.with_name("work.partial"), sources, params, [seed, fold])
     how = (limits, params.network.encoder.bands)
     learned = _rasters(scenes, depths, ("train", fold), *how)
@@ -94,8 +94,7 @@ def _publish(
 ) -> None:
     save_file(state, work / model.name)
     losses.to_csv(work / history.name, index=False)
-    made = {path.stem: work / path.name for path in (model, history, panels)}
-    write_manifest(work / manifest.name, *modules, made=made, **facts)
+    write_manifest(manifest, *modules, made=(model, history, panels), work=work, **facts)
     release(work, model, history, manifest, panels)
     log.info("model: %s", model)
 
@@ -115,10 +114,10 @@ def _facts(
 
 
 def _begun(
-    fabric: Fabric, folder: Path, sources: dict[str, Path], params: Params, run: list[int | None]
+    fabric: Fabric, folder: Path, sources: list[Path], params: Params, run: list[int | None]
 ) -> Path:
     """Return the folder that a training of the same inputs is kept in."""
-    digests = {name: digest_of(path) for name, path in sources.items()}
+    digests = [digest_of(path) for path in sources]
     if fabric.global_rank == 0:
         code = fingerprint(*_modules(params))
         begun(folder, [code, digests, params.model_dump(mode="json"), run])

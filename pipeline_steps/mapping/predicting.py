@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,14 +82,14 @@ def check_that_they_fit(
 def begun_work(
     step: str,
     models: Sequence[Trained],
-    sources: Mapping[str, Path],
+    sources: Iterable[Path],
     maps: Sequence[Path],
     looks: Sequence[ClassLook],
     params: Params,
 ) -> Path:
     """Return the folder beside ``maps`` that they are made in; what depends on else is removed."""
     code = fingerprint(step, *(model.module for model in models))
-    digests = {name: digest_of(path) for name, path in sources.items()}
+    digests = [digest_of(path) for path in sources]
     looked = [look.model_dump(mode="json") for look in looks]
     how = arithmetic(params.precision, params.backend)
     names = [one.stem for one in maps]

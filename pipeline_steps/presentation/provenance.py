@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline_steps.rasters.store import Scene
+from pipeline_steps.study.manifest import MANIFEST, read_manifest
 
 SHOWN = 12
 """Letters of a digest that people see."""
@@ -14,20 +15,25 @@ SHOWN = 12
 
 def origins(
     scenes: Sequence[Scene],
-    models: Sequence[tuple[Path, dict[str, Any]]],
-    weights: Sequence[dict[str, Any]],
+    models: Sequence[Path],
+    weights: Sequence[Path],
+    tables: Sequence[Path],
 ) -> dict[str, pd.DataFrame]:
     """Return tables of words: trainings, pretrained weights, test scenes and library versions.
 
-    ``models`` are the manifests of trainings beside their paths,
-    ``<experiment>/<run>/manifest.json``; ``weights`` those that ``fetch`` wrote.
+    ``models`` are the manifests of trainings, ``<experiment>/<run>/manifest.json``, ``weights``
+    those that ``fetch`` wrote; beside ``tables`` lies what knows the study's digest.
     """
-    manifests = [scene.facts for scene in scenes] + [one for _, one in models] + list(weights)
+    trained = [(path, read_manifest(path)) for path in models]
+    fetched = [read_manifest(path) for path in weights]
+    manifests = [scene.facts for scene in scenes] + [one for _, one in trained] + fetched
+    study = read_manifest(tables[0].with_name(MANIFEST))["study"]
     found = {
-        "Trainings": [_training(path, one) for path, one in models],
-        "Weights": [_weights(one) for one in weights],
+        "Trainings": [_training(path, one) for path, one in trained],
+        "Weights": [_weights(one) for one in fetched],
         "Test scenes": [_scene(scene) for scene in scenes],
         "Versions": _versions(manifests),
+        "Study": [{"digest": study}],
     }
     return {name: pd.DataFrame(rows) for name, rows in found.items() if rows}
 
@@ -46,7 +52,7 @@ def _training(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
         "batch": params["batch"],
         "crop": params["crop"],
         "code": facts["code"][:SHOWN],
-        "weights": facts["made"]["model"][:SHOWN],
+        "weights": facts["made"]["model.safetensors"][:SHOWN],
     }
 
 
@@ -69,8 +75,8 @@ def _scene(scene: Scene) -> dict[str, Any]:
         "bands": len(facts["bands"]),
         "dtype": facts["dtype"],
         "labelled pixels": sum(facts["label_counts"]),
-        "image": facts["made"]["image"][:SHOWN],
-        "labels": facts["made"]["labels"][:SHOWN],
+        "image": facts["made"]["image.zarr"][:SHOWN],
+        "labels": facts["made"]["labels.zarr"][:SHOWN],
     }
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 
 from pipeline_steps.study.manifest import write_text
 
+FORMS = (".csv", ".md", ".html", ".tex")
+
 LATEX = {1: "textbf:--rwrap;", 2: "underline:--rwrap;"}
 MARKDOWN = {1: ("**", "**"), 2: ("<u>", "</u>")}
 HTML = {1: ("<b>", "</b>"), 2: ("<u>", "</u>")}
@@ -23,7 +25,7 @@ def write_table(
     hidden: Collection[str] = (),
     ranked: Collection[str] = (),
 ) -> None:
-    """Write ``table`` as ``path`` with four suffixes, ``note`` below the one in Markdown.
+    """Write ``table`` as ``path`` with the suffixes ``FORMS``, ``note`` below the one in Markdown.
 
     People are spared the columns ``hidden``, get numbers of so many ``digits`` behind the point,
     and see a mean beside its standard deviation, the column of its name with ``_sd`` behind it. Of
@@ -41,7 +43,7 @@ def write_table(
 
 
 def note_of(path: Path) -> str:
-    """Return what stands below a table that ``write_table`` wrote as ``path``, of any suffix."""
+    """Return the last that stands below a table that ``write_table`` wrote as ``path``."""
     return path.with_suffix(".md").read_text(encoding="utf-8").rpartition("\n\n")[2].strip()
 
 

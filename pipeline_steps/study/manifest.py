@@ -9,44 +9,110 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline_steps.study.fingerprint import fingerprint, versions_of
 from pipeline_steps.study.params.base import StageParams
+
+MANIFEST = "manifest.json"
+
+MANIFESTS = (MANIFEST, "bundle.json", "map.json")
+"""What a manifest can be called; the last two leave their study, or never had one."""
+
+SEAL = ',\n "seal": "'
+
+Digests = Mapping[Path, str]
+"""SHA-256 by path."""
 
 
 def write_manifest(
     path: Path,
     *modules: str,
     params: StageParams | None,
-    made_from: Mapping[str, Path],
-    made: Mapping[str, Path],
+    made_from: Iterable[Path],
+    made: Iterable[Path],
+    sources: Mapping[str, Path] = MappingProxyType({}),
+    work: Path | None = None,
     **facts: Any,
 ) -> None:
     """Write the manifest of the artifacts ``made``, last of all and in one piece.
 
-    ``modules`` are the step and whatever model it was told to use; ``made_from`` and ``made``
-    map a name to a file or store, of which the SHA-256 is kept.
+    ``modules`` are the step and whatever model it was told to use. The SHA-256 of files and stores
+    is kept: of ``made_from`` and ``made`` by the way to them from the manifest's folder, so that
+    it holds wherever a study lies; of ``sources``, which are the user's, by the names given.
+    ``work`` is the folder where what was made waits for its place, and the manifest with it.
     """
     with ThreadPoolExecutor() as pool:
         # large scenes take long to hash: beside each other, and beside the fingerprint
-        sources = {name: pool.submit(digest_of, source) for name, source in made_from.items()}
-        products = {name: pool.submit(digest_of, product) for name, product in made.items()}
+        read = {one: pool.submit(digest_of, one) for one in made_from}
+        given = {name: pool.submit(digest_of, source) for name, source in sources.items()}
+        new = {one: pool.submit(digest_of, work / one.name if work else one) for one in made}
         manifest = {
             "step": modules[0].rpartition(".")[2],
             "code": fingerprint(*modules),
             "versions": versions_of(*modules),
             "params": params.model_dump(mode="json") if params else None,
-            "made_from": {name: digest.result() for name, digest in sources.items()},
-            "made": {name: digest.result() for name, digest in products.items()},
-            **facts,
         }
-    write_text(path, json.dumps(manifest, indent=1, allow_nan=False) + "\n")
+        read, given, new = ({k: d.result() for k, d in some.items()} for some in (read, given, new))
+    manifest |= {
+        "sources": given,
+        "made_from": {_way(path, one): digest for one, digest in read.items()},
+        "made": {_way(path, one): digest for one, digest in new.items()},
+        "lineage": lineage_of(read, *given.values(), *new.values()),
+        **facts,
+    }
+    write_text(work / path.name if work else path, sealed(manifest))
 
 
-def numbered(paths: Iterable[Path]) -> dict[str, Path]:
-    """Return paths by their number, for ``made_from`` where none has a name."""
-    return {str(number): path for number, path in enumerate(paths)}
+def _way(manifest: Path, path: Path) -> str:
+    return Path(os.path.relpath(path, manifest.parent)).as_posix()
+
+
+def sealed(facts: Mapping[str, Any]) -> str:
+    """Return a manifest's text, whose last line is the digest of all before, which tells damage."""
+    body = json.dumps(facts, indent=1, allow_nan=False).removesuffix("\n}")
+    return f'{body}{SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
+
+
+def seal_of(path: Path) -> tuple[str, str]:
+    """Return the digest of a manifest's text, and what its last line says that it is."""
+    body, found, last = path.read_bytes().rpartition(SEAL.encode())
+    said = last.removesuffix(b'"\n}\n') if found else b"no seal"
+    return hashlib.sha256(body).hexdigest(), said.decode(errors="replace")
+
+
+def lineage_of(made_from: Digests, *own: str) -> str:
+    """Return one digest of files and of all that these come from, beside digests of one's ``own``.
+
+    Equal results on equal inputs have an equal one: names, code and versions count nowhere.
+    """
+    manifests = ((manifest_of(path), digest) for path, digest in made_from.items())
+    found = {
+        read_manifest(path).get("lineage", digest) if path else digest for path, digest in manifests
+    }
+    return hashlib.sha256("\n".join(sorted(found.union(own))).encode()).hexdigest()
+
+
+def manifest_of(path: Path) -> Path | None:
+    """Return the manifest that tells of a file or a folder, and of a manifest itself; or None."""
+    if path.name in MANIFESTS:
+        return path
+    return next((place for place in places_of(path) if _way(place, path) in _made(place)), None)
+
+
+def places_of(path: Path) -> list[Path]:
+    """Return where a manifest can be: beside what it tells of, or in a folder of its stem."""
+    folders = path.parent, path.parent / path.stem
+    return [folder / name for folder in folders for name in MANIFESTS]
+
+
+def _made(path: Path) -> Mapping[str, str]:
+    """Return what a manifest says that was made; nothing where it is none of ours."""
+    try:
+        return dict(json.loads(path.read_bytes())["made"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -149,6 +149,16 @@ class Paths:
         """Return the confusion counts of a map."""
         return f"results/score/{experiment}/{run}/{scene}.json"
 
+    def manifests_of(self, files: Iterable[str]) -> list[str]:
+        """Return where the manifests of maps, of confusion counts or of depths' quality lie."""
+        folders = [
+            file.removesuffix(".json")
+            if file.startswith("results/score/")
+            else os.path.dirname(file)
+            for file in files
+        ]
+        return [f"{folder}/manifest.json" for folder in dict.fromkeys(folders)]
+
     def teacher(self, name: str) -> list[str]:
         """Return the manifest of a fetched or adapted teacher; elevation has none."""
         if name == ELEVATION:

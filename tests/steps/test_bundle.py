@@ -52,7 +52,7 @@ def test_a_bundle_holds_the_weights_and_all_that_a_map_needs(tmp_path, model, co
     assert found.licence is None and found.params.gsd_factor == 1.5
     weights = tmp_path / "model.safetensors"
     assert weights.read_bytes() == (model / "model.safetensors").read_bytes()
-    assert found.made == {"model": digest_of(weights)}
+    assert found.made == {"model.safetensors": digest_of(weights)}
 
 
 def test_the_same_work_gives_the_same_bundle(tmp_path, model, covered):

@@ -99,10 +99,9 @@ def read(path):
 def test_a_delivery_has_all_that_is_asked_for_and_nothing_half_written(tmp_path):
     found = delivered(tmp_path, predicted(tmp_path / "maps", scene()))
 
-    names = (
-        "areas.csv classes.gpkg classes.parquet classes.qml classes.tif confidence.tif item.json"
-    )
-    assert sorted(file.name for file in found.iterdir()) == names.split()
+    maps, polygons = ["classes.tif", "confidence.tif"], ["classes.gpkg", "classes.parquet"]
+    names = {*maps, *polygons, "areas.csv", "classes.qml", "item.json", "manifest.json"}
+    assert {file.name for file in found.iterdir()} == names
     assert sorted(path.name for path in tmp_path.iterdir()) == ["delivery", "maps"]
 
 
@@ -114,7 +113,7 @@ def test_what_is_not_asked_for_is_not_there(tmp_path, kind):
 
     names = {"maps": ["classes.tif", "confidence.tif"], "style": ["classes.qml"]}
     names |= {"areas": ["areas.csv"], "item": ["item.json"]}
-    assert sorted(file.name for file in found.iterdir()) == names[kind]
+    assert sorted(file.name for file in found.iterdir()) == [*names[kind], "manifest.json"]
 
 
 def test_a_geopackage_has_a_polygon_for_each_patch_on_the_maps_ground(tmp_path):
@@ -297,7 +296,9 @@ def test_an_item_says_where_the_scene_lies_and_what_its_files_are(tmp_path):
     expected = transform_bounds("EPSG:25832", "OGC:CRS84", 500_000, 5_399_968, 500_032, 5_400_000)
     assert item.bbox == pytest.approx(expected, abs=1e-7)
     assert {asset.href for asset in item.assets.values()} == {
-        f"./{file.name}" for file in found.iterdir() if file.name != "item.json"
+        f"./{file.name}"
+        for file in found.iterdir()
+        if file.name not in ("item.json", "manifest.json")
     }
     assert all(asset.media_type and asset.roles for asset in item.assets.values())
     with rasterio.open(found / "classes.tif") as source:
@@ -385,7 +386,7 @@ def test_an_item_lists_all_maps_of_the_scene(tmp_path):
     item, facts = validated(found)
     names = {file.name for file in files}
     assert {file.name for file in found.iterdir()} == names | {
-        *("classes.qml", "areas.csv", "item.json")
+        *("classes.qml", "areas.csv", "item.json", "manifest.json")
     }
     for kind in ("entropy", "disagreement", "depth", "probabilities"):
         asset, file = item.assets[kind], next(one for one in files if one.stem == kind)
@@ -544,7 +545,8 @@ def test_a_scene_of_many_images_has_a_delivery_for_each_and_areas_of_all(tmp_pat
 
     found = delivered(tmp_path, folders)
 
-    assert sorted(path.name for path in found.iterdir()) == ["a", "areas.csv", "b"]
+    names = ["a", "areas.csv", "b", "manifest.json"]
+    assert sorted(path.name for path in found.iterdir()) == names
     assert validated(found / "b")[0].id == "one_seed-0_here_b"
     assert len(read(found / "a" / "classes.gpkg")[0])
     assert not (found / "a" / "entropy.tif").exists()
@@ -584,7 +586,18 @@ def test_a_delivery_takes_the_place_of_an_older_one(tmp_path):
 
     found = delivered(tmp_path, files, Params(maps=False, style=False, item=False))
 
-    assert [file.name for file in found.iterdir()] == ["areas.csv"]
+    assert sorted(file.name for file in found.iterdir()) == ["areas.csv", "manifest.json"]
+
+
+def test_the_manifest_of_a_delivery_tells_of_all_in_it_and_of_the_maps(tmp_path):
+    files = predicted(tmp_path / "maps", scene())
+
+    found = delivered(tmp_path, files)
+
+    facts = json.loads((found / "manifest.json").read_text())
+    names = {file.name for file in found.iterdir()} - {"manifest.json"}
+    assert facts["made"].keys() == names
+    assert [(found / way).resolve() for way in facts["made_from"]] == files
 
 
 # Trouble

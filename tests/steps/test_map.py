@@ -83,7 +83,7 @@ def test_what_a_map_was_made_from_is_told(tmp_path, folder, town):
     told = json.loads((tmp_path / "map.json").read_text())
     assert (tmp_path / told["image"]).resolve() == (town / "image.tif").resolve()
     assert told["networks"] == [{"name": "plain/seed-0", "licence": None}]
-    assert set(told["made"]) == {"classes", "confidence"}
+    assert set(told["made"]) == {"classes.tif", "confidence.tif"}
     assert "torch" in told["versions"]
 
 

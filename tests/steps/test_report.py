@@ -76,7 +76,8 @@ def test_there_is_a_figure_for_every_test_scene_and_some_of_all_to_see_and_to_pr
 def test_nothing_half_written_is_left(drawn):
     page, figures = drawn
 
-    assert sorted(file.name for file in page.parent.iterdir()) == ["figures", "index.html"]
+    names = ["figures", "index.html", "manifest.json"]
+    assert sorted(file.name for file in page.parent.iterdir()) == names
     assert not list(figures.glob("*.partial"))
 
 
@@ -127,8 +128,8 @@ def test_the_page_shows_the_tables_and_the_note(drawn):
     page, _ = drawn
     found = parsed(page)
 
-    # confusions and reliability are figures; trainings, scenes and versions are tables too
-    assert found.tags.count("table") == len(TABLES) - 2 + 3
+    # confusions and reliability are figures; trainings, scenes, versions and digest are tables too
+    assert found.tags.count("table") == len(TABLES) - 2 + 4
     assert "summed over all test scenes" in found.text
     for word in ("deep", "bare", "roof", "miou", "overall", "classes", "harbour", "market"):
         assert word in found.text

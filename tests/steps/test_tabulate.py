@@ -88,7 +88,7 @@ def test_every_table_comes_as_csv_markdown_latex_and_html(tmp_path, two_seeds):
     tables = made(tmp_path, two_seeds)
 
     expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex", "html")}
-    assert {file.name for file in tables.iterdir()} == expected
+    assert {file.name for file in tables.iterdir()} == expected | {"manifest.json"}
     assert all(file.read_text(encoding="utf-8").strip() for file in tables.iterdir())
 
 
@@ -689,3 +689,26 @@ def test_predicted_depth_is_the_mean_over_rasters_then_over_seeds(tmp_path):
 
 def test_without_predicted_depth_there_is_no_table_of_it(tmp_path, two_seeds):
     assert not list(made(tmp_path, two_seeds).glob("depth_predicted.*"))
+
+
+def test_every_table_carries_the_digest_of_the_counts_in_markdown_alone(tmp_path, two_seeds):
+    tables = made(tmp_path, two_seeds)
+
+    study = json.loads((tables / "manifest.json").read_text())["study"]
+    for name in TABLES:
+        text = (tables / f"{name}.md").read_text(encoding="utf-8")
+        assert f"\n\nThe study's digest: {study}\n\n" in text
+        assert study not in (tables / f"{name}.csv").read_text(encoding="utf-8")
+
+
+def test_the_studys_digest_is_of_results_and_of_nothing_that_is_printed(tmp_path, two_seeds):
+    found = [
+        json.loads((made(tmp_path, counts, **asked) / "manifest.json").read_text())["study"]
+        for counts, asked in (
+            (two_seeds, {}),
+            (two_seeds, {"digits": 5, "leaks": []}),
+            (two_seeds[:1], {}),
+        )
+    ]
+
+    assert found[0] == found[1] != found[2]

@@ -257,6 +257,21 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
     assert digests[0] == digests[1]
 
 
+def test_the_manifest_is_the_same_wherever_the_data_lie_and_names_them_by_the_table(tmp_path):
+    manifests = []
+    for name in ("here", "over/there"):
+        data = tmp_path / name / "data"
+        data.mkdir(parents=True)
+        picture(data)
+        (data / "image.tfw").write_text("0.5\n0\n0\n-0.5\n500000\n5000000\n")
+        arguments = tile_arguments(tmp_path / name / "out", "a", "image.tif")
+        run(**arguments | {"root": str(data)})
+        manifests.append((tmp_path / name / "out" / "manifest.json").read_bytes())
+
+    assert manifests[0] == manifests[1]
+    assert list(json.loads(manifests[0])["sources"]) == ["image.tif", "image.tfw"]
+
+
 @pytest.mark.real
 def test_a_real_orthophoto_with_building_labels_tiles_on_its_own_grid(tmp_path, real_data):
     codes = [ClassCode(name="other", value=0), ClassCode(name="building", value=1)]

@@ -127,23 +127,23 @@ def test_asked_to_end_with_its_workers_it_is_kept_first_and_goes_on(
 def test_where_the_disk_is_full_it_ends_and_started_again_gives_the_same_bytes(
     tmp_path, covered, height, stretch, started, undisturbed
 ):
-    expected, _ = undisturbed
-    file = tmp_path / "work.partial" / CHECKPOINT
+    folder, (expected, _) = tmp_path / "run", undisturbed
+    file = folder / "work.partial" / CHECKPOINT
 
-    process = started(covered, height, stretch, tmp_path, 50_000)
+    process = started(covered, height, stretch, folder, 50_000)
     process.join()
 
     assert process.exitcode == 1
-    assert not file.exists() and not (tmp_path / "model.safetensors").exists()
-    started(covered, height, stretch, tmp_path).join()
-    assert digests(tmp_path) == expected
+    assert not file.exists() and not (folder / "model.safetensors").exists()
+    started(covered, height, stretch, folder).join()
+    assert digests(folder) == expected
 
 
 @pytest.mark.parametrize("number", [1, 3, 4])
 def test_killed_as_it_is_released_it_goes_on_from_its_last_step(
     tmp_path, covered, height, stretch, monkeypatch, undisturbed, number
 ):
-    replaced = []
+    folder, replaced = tmp_path / "run", []
 
     def replace(*paths):
         replaced.append(paths)
@@ -153,15 +153,15 @@ def test_killed_as_it_is_released_it_goes_on_from_its_last_step(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(publish, "os", SimpleNamespace(link=os.link, replace=replace))
-        work(covered, height, stretch, tmp_path)
+        work(covered, height, stretch, folder)
     for name in NAMES:
         # as Snakemake does before it runs a job again
-        publish.remove(tmp_path / name)
+        publish.remove(folder / name)
     monkeypatch.setattr(Training, "step", None)
-    work(covered, height, stretch, tmp_path)
+    work(covered, height, stretch, folder)
 
-    assert digests(tmp_path) == undisturbed[0]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+    assert digests(folder) == undisturbed[0]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(NAMES)
 
 
 def test_what_was_begun_otherwise_is_begun_anew(tmp_path, covered, height, stretch, monkeypatch):

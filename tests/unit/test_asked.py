@@ -23,7 +23,7 @@ BUNDLE = {
     "licence": None,
     "params": {"gsd_factor": 1.5},
     "predict": Predict(window=96).model_dump(mode="json"),
-    "made": {"model": "0" * 64},
+    "made": {"model.safetensors": "0" * 64},
 }
 
 

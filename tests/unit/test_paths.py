@@ -99,6 +99,8 @@ def test_every_training_has_its_losses_maps_and_counts(paths):
     assert found.histories() == [f"results/train/{name}/history.csv" for name in names]
     assert found.maps(["c"]) == [f"results/predict/{name}/c/classes.tif" for name in names]
     assert found.counts() == [f"results/score/{name}/b.json" for name in names]
+    told = [f"results/score/{name}/b/manifest.json" for name in names]
+    assert found.manifests_of(found.counts()) == told
 
 
 def folded(paths):

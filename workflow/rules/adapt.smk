@@ -4,6 +4,7 @@ rule adapt:
         tiles=lambda wildcards: tiles(taught(wildcards)),
         splits=lambda wildcards: splits(taught(wildcards)),
         stretch="results/stretch/stretch.json",
+        stretched=ancient("results/stretch/manifest.json"),
         stores=lambda wildcards: tile_stores(taught(wildcards), "image", "elevation"),
     output:
         config="results/adapt/{teacher}/config.json",

@@ -4,6 +4,7 @@ rule check:
         files=paths.files_of(study.scenes),
     output:
         findings="results/check/findings.json",
+        manifest="results/check/manifest.json",
     log:
         "logs/check.log",
         record="logs/check.json",

@@ -1,6 +1,7 @@
 rule deliver:
     input:
         maps=lambda wildcards: paths.maps_of(**wildcards),
+        mapped=ancient("results/predict/{experiment}/{run}/{scene}/manifest.json"),
     output:
         delivery=directory("results/deliver/{experiment}/{run}/{scene}"),
     log:
@@ -33,6 +34,7 @@ use rule deliver as deliver_map with:
                 else sys.exit("error: --config: outputs has no confidence, expected it to deliver")
             )
         ),
+        mapped=ancient(rules.map.output.manifest),
     output:
         delivery=directory("{}/delivery".format(asked.folder if asked else "results/map/image")),
     log:

@@ -3,6 +3,7 @@ rule depth:
         teacher=lambda wildcards: paths.teacher(wildcards.teacher),
         tile="results/tile/{scene}/manifest.json",
         stretch="results/stretch/stretch.json",
+        stretched=ancient("results/stretch/manifest.json"),
         image=ancient("results/tile/{scene}/image.zarr"),
         valid=ancient("results/tile/{scene}/valid.zarr"),
         labels=ancient("results/tile/{scene}/labels.zarr"),

@@ -8,6 +8,7 @@ rule predict:
         depth=fed_to,
     output:
         maps=map_files("results/predict/{experiment}/{run}/{scene}", study.config.predict.outputs),
+        manifest="results/predict/{experiment}/{run}/{scene}/manifest.json",
     log:
         "logs/predict/{experiment}/{run}/{scene}.log",
     benchmark:
@@ -36,5 +37,6 @@ use rule predict as predict_folder with:
         maps=map_files(
             "results/predict/{experiment}/{run}/{scene}", study.config.predict.outputs, True
         ),
+        manifest="results/predict/{experiment}/{run}/{scene}/manifest.json",
     wildcard_constraints:
         scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),

@@ -1,4 +1,6 @@
 FIRST = paths.first_runs()
+MAPS = [paths.map_of(*one) for one in FIRST]
+COUNTS = [paths.count_of(*one) for one in FIRST]
 PAGE = f"{workflow.basedir}/workflow/report/page"
 PARTS = ["page.css", "tables.js", "viewer.js", "leaflet/leaflet.js", "leaflet/leaflet.css"]
 
@@ -8,9 +10,9 @@ rule report:
         tiles=tiles(study.split("test")),
         stores=tile_stores(study.split("test"), "image", "labels", "elevation"),
         depths=depths(study.teachers_used(), study.split("test")),
-        maps=[paths.map_of(*one) for one in FIRST],
+        maps=MAPS,
         confidences=[path for one in FIRST for path in paths.beside("confidence", *one)],
-        counts=[paths.count_of(*one) for one in FIRST],
+        counts=COUNTS,
         models=paths.models(),
         weights=expand("results/fetch/{m}/manifest.json", m=study.fetched().models),
         splits=splits(study.split("test")),
@@ -18,10 +20,13 @@ rule report:
         histories=paths.histories(),
         panels=ancient(paths.panels()),
         tables=expand("results/tabulate/{table}.csv", table=TABLES),
+        tabulated="results/tabulate/manifest.json",
+        told=ancient([*paths.manifests_of([*MAPS, *COUNTS]), "results/stretch/manifest.json"]),
         template=f"{PAGE}/index.html.jinja",
         parts=[f"{PAGE}/{name}" for name in PARTS],
     output:
         page="results/report/index.html",
+        manifest="results/report/manifest.json",
         figures=report(
             directory("results/report/figures"),
             patterns=["{figure}.png"],

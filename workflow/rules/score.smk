@@ -6,11 +6,13 @@ rule score:
         strata="results/strata/{scene}/manifest.json",
         codes=ancient("results/strata/{scene}/strata.zarr"),
         classes=lambda wildcards: paths.map_of(**wildcards),
+        mapped=ancient("results/predict/{experiment}/{run}/{scene}/manifest.json"),
         confidence=lambda wildcards: paths.beside("confidence", **wildcards),
         depth=lambda wildcards: paths.beside("depth", **wildcards),
         teacher=lambda wildcards: paths.learned_depth(wildcards.experiment, wildcards.scene),
     output:
         counts="results/score/{experiment}/{run}/{scene}.json",
+        manifest="results/score/{experiment}/{run}/{scene}/manifest.json",
     log:
         "logs/score/{experiment}/{run}/{scene}.log",
     benchmark:

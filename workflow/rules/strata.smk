@@ -5,6 +5,7 @@ rule strata:
             [wildcards.scene], "image", "labels", "valid", "elevation"
         ),
         stretch="results/stretch/stretch.json",
+        stretched=ancient("results/stretch/manifest.json"),
     output:
         strata=directory("results/strata/{scene}/strata.zarr"),
         picture=report(

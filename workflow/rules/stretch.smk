@@ -8,6 +8,7 @@ rule stretch:
         splits=splits(MEASURED),
     output:
         stretch="results/stretch/stretch.json",
+        manifest="results/stretch/manifest.json",
     log:
         "logs/stretch.log",
     benchmark:

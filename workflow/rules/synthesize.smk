@@ -3,6 +3,7 @@ rule synthesize:
         image="results/synthesize/{scene}/image.tif",
         labels="results/synthesize/{scene}/labels.tif",
         elevation="results/synthesize/{scene}/elevation.tif",
+        manifest="results/synthesize/{scene}/manifest.json",
     log:
         "logs/synthesize/{scene}.log",
     benchmark:

@@ -5,16 +5,18 @@ TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
 # of maps of depth, where a network predicts any
 PREDICTING = [name for name in study.experiments if paths.learned_depth(name, "any")]
 TABLES += ["depth_predicted"] if PREDICTING and study.split("test") else []
+QUALITIES = [
+    f"results/depth/{teacher}/{scene}/quality.json"
+    for teacher in study.teachers_used()
+    for scene in study.split("test")
+]
 
 
 rule tabulate:
     input:
         counts=paths.counts(),
-        qualities=[
-            f"results/depth/{teacher}/{scene}/quality.json"
-            for teacher in study.teachers_used()
-            for scene in study.split("test")
-        ],
+        qualities=QUALITIES,
+        told=ancient(paths.manifests_of([*paths.counts(), *QUALITIES])),
         splits=splits(study.split("test")),
         models=paths.models(),
         findings="results/check/findings.json",
@@ -25,6 +27,7 @@ rule tabulate:
             category="Tables",
         ),
         expand("results/tabulate/{table}.{kind}", table=TABLES, kind=("csv", "md", "tex")),
+        manifest="results/tabulate/manifest.json",
     log:
         "logs/tabulate.log",
     benchmark:

@@ -7,6 +7,7 @@ rule train:
         validation_depths=depths_of(watched),
         splits=splits(study.split("train", "val")),
         stretch="results/stretch/stretch.json",
+        stretched=ancient("results/stretch/manifest.json"),
         encoder=lambda wildcards: paths.encoder(wildcards.experiment),
     output:
         model="results/train/{experiment}/{run}/model.safetensors",
