@@ -19,7 +19,14 @@ MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for file in sorted(PACKAGE.rglob("*.py"))
 }
-STEPS = [f"pipeline_steps.{f.stem}" for f in sorted(PACKAGE.glob("*.py")) if f.stem != "__init__"]
+COMMANDS = ("lineage",)
+"""What a user calls after a run: a command line, and no stage."""
+
+STEPS = [
+    f"pipeline_steps.{f.stem}"
+    for f in sorted(PACKAGE.glob("*.py"))
+    if f.stem not in ("__init__", *COMMANDS)
+]
 COMMANDED = "map"
 """The stage whose section is no study's but the command line."""
 
@@ -38,6 +45,7 @@ MAY_IMPORT = {
     "rasters": {"rasters"},
     "metrics": {"metrics"},
     "study": {"study"},
+    **{command: {"study"} for command in COMMANDS},
 }
 LIGHT = ("study", "rasters", "metrics", "inspection", "presentation")
 ONLY_IN = {
@@ -107,7 +115,7 @@ def libraries(names):
 def test_the_law_knows_every_package():
     packages = {f.parent.name for f in PACKAGE.glob("*/__init__.py")}
 
-    assert packages == MAY_IMPORT.keys() - {"step"}
+    assert packages == MAY_IMPORT.keys() - {"step", *COMMANDS}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "pipeline_steps"])
@@ -135,7 +143,7 @@ def test_torch_stays_out_of_all_that_is_light(module):
     assert not found & {"torch", "torchvision", "timm", "transformers", "safetensors"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) == "study"])
+@pytest.mark.parametrize("module", [n for n in MODULES if layer(n) in ("study", *COMMANDS)])
 def test_the_study_reaches_no_library_that_computes(module):
     assert not libraries(reached(module)) & set(HEAVY)
 

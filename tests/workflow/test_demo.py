@@ -1,5 +1,7 @@
 """The tiny study through Snakemake: what it leaves, and what a change makes stale."""
 
+import json
+import os
 import shutil
 
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 import rasterio
 import yaml
 
+from pipeline_steps.study.ancestry import ancestry_of, checked
 from tests.data.studies import TINY_ROWS, row, stale, tiny_study, without_network, write_study
 
 pytestmark = pytest.mark.slow
@@ -61,6 +64,36 @@ def test_no_stage_needs_a_network(finished):
 
 def test_a_second_run_has_nothing_to_do(finished, source):
     assert stale(source, finished / "study.yaml") == {}
+
+
+def test_a_flipped_byte_of_any_file_is_found_along_the_lineage_of_the_report(finished):
+    report, results = finished / "results" / "report", finished / "results"
+    files = [p for p in results.rglob("*") if p.is_file() and p.name != ".snakemake_timestamp"]
+    assert checked(ancestry_of(report))[1] == []
+    for file in files:
+        before, times = file.read_bytes(), file.stat()
+        place = len(before) // 2
+        file.write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
+        try:
+            wrong = [one.path for one in checked(ancestry_of(report))[1]]
+        except ValueError as error:
+            # without its manifest nothing is known of the report
+            assert file == report / "manifest.json", error
+            continue
+        finally:
+            file.write_bytes(before)
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert {file, *file.parents} & set(wrong), file
+
+
+def test_tables_and_report_carry_one_digest_of_the_study(finished):
+    results = finished / "results"
+    study = json.loads((results / "tabulate" / "manifest.json").read_text())["study"]
+
+    tables = list((results / "tabulate").glob("*.md"))
+    assert tables and all(study in table.read_text() for table in tables)
+    assert not [table for table in tables if study in table.with_suffix(".csv").read_text()]
+    assert study in (results / "report" / "index.html").read_text()
 
 
 @pytest.fixture
