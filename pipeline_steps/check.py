@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline_steps.models.sizes import sizes_of
 from pipeline_steps.rasters.windows import CROPS_OVERLAP, starts
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassCode
+from pipeline_steps.study.domains import Reading
 from pipeline_steps.study.manifest import write_text
 from pipeline_steps.study.params.check import Params
 from pipeline_steps.study.params.fetch import Params as Models
@@ -40,23 +42,26 @@ def run(
     findings: Path,
     record: Path,
     text: Path,
-    classes: list[ClassCode],
+    readings: dict[str, Reading],
     models: Models,
-    tile: Tile,
     split: Split,
     plan: Plan,
     params: Params,
 ) -> None:
     """Write what every scene is and what is wrong with the study: ``record`` JSON, ``text`` tables.
 
-    The scene table's paths are relative to ``root``. Raises ValueError with the first error, after
-    both are written; ``findings``, the same as ``record``, is there only if there is none.
+    The scene table's paths are relative to ``root``; ``readings`` says how files are read, by their
+    scene's domain. Raises ValueError with the first error, after both are written; ``findings``,
+    the same as ``record``, is there only if there is none.
     """
     scenes, found = list(read_scenes(table, root).values()), Findings()
     looks = []
     for scene in track(scenes, len(scenes), "check", "scenes"):
-        looks.append(Look(scene, classes, tile, params, found))
+        how = readings[scene.domain]
+        looks.append(Look(scene, how.classes, how.tile, params, found))
         looks[-1].look()
+    # every domain has the same bands, and the same classes by name
+    classes, tile = looks[0].classes, looks[0].tile
     _compare(looks, tile, plan, found)
     leaks = look_for_leaks(looks, plan.taught, tile.bands, split, params, found)
     shares = _class_shares(looks, classes, split, found)
@@ -117,7 +122,7 @@ def _compare(looks: list[Look], tile: Tile, plan: Plan, found: Findings) -> None
 
 
 def _class_shares(
-    looks: list[Look], classes: list[ClassCode], split: Split, found: Findings
+    looks: list[Look], classes: Sequence[ClassCode], split: Split, found: Findings
 ) -> list[dict[str, Any]]:
     """Return each class's share of the sampled labels in every split, in per cent."""
     splits = list(dict.fromkeys(look.scene.split for look in looks if look.counts.any()))
