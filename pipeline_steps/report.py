@@ -21,6 +21,7 @@ from pipeline_steps.presentation.gain import gain_figure, gains
 from pipeline_steps.presentation.panels import panels_figure
 from pipeline_steps.presentation.scenes import scene_figure
 from pipeline_steps.presentation.tables import note_of
+from pipeline_steps.presentation.transfer_chart import transfer_chart
 from pipeline_steps.rasters.store import Limits, Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 OF_ALL = (
     *("differences", "learning_curves", "networks_at_work", "overall", "reliability"),
-    "teacher_quality",
+    *("teacher_quality", "transfer"),
 )
 """Figures that are not of one scene; those come first."""
 
@@ -116,12 +117,17 @@ def _draw_all(
     found = gains(overall, _read_table(tables, "depth"), prompts)
     if len(found):
         gain_figure(found).savefig(folder / "teacher_quality.png", dpi=params.dpi)
+    if any(table.stem == "transfer" for table in tables):
+        transfer_chart(_read_table(tables, "transfer")).savefig(
+            folder / "transfer.png", dpi=params.dpi
+        )
 
 
 def _read_table(tables: list[Path], name: str) -> pd.DataFrame:
     """Read a table whose names may look like numbers, or like nothing."""
     path = next(t for t in tables if t.stem == name)
-    words = {"experiment": str, "teacher": str, "scene": str, "baseline": str}
+    texts = ("experiment", "teacher", "scene", "baseline", "system", "source")
+    words = dict.fromkeys(texts, str)
     return pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
 
 

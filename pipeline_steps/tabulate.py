@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,19 @@ from pipeline_steps.presentation.scores import (
     strata_table,
 )
 from pipeline_steps.presentation.tables import write_table
+from pipeline_steps.presentation.transfer import (
+    TRANSFER_NOTE,
+    crosswalk_note,
+    hidden_of_transfer,
+    rivals,
+    transfer_table,
+)
 from pipeline_steps.study import cli
 from pipeline_steps.study.cells import Cell
 from pipeline_steps.study.manifest import read_manifest
 from pipeline_steps.study.params.tabulate import Params, Reported
 from pipeline_steps.study.runs import Run
+from pipeline_steps.study.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +64,22 @@ def run(
     findings: Path,
     folder: Path,
     cells: list[Cell],
+    transfer: Transfer,
     params: Params,
 ) -> None:
     """Write every table into ``folder``, in four forms each.
 
-    Where there are ``cells``, the experiments of grids, ``ablation`` too, and ``pairs`` where any
-    are asked for. ``counts`` are the files of ``score``, in the order the experiments shall have;
-    ``qualities`` those of ``depth``, ``splits`` manifests of divided scenes, ``models`` those of
-    trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder of jobs' run times.
+    Where there are ``cells``, the experiments of grids, ``ablation`` too, where ``transfer`` has
+    domains a table of that name, and ``pairs`` where any are asked for. ``counts`` are the files of
+    ``score``, in the order the experiments shall have; ``qualities`` those of ``depth``, ``splits``
+    manifests of divided scenes, ``models`` those of trainings, ``findings`` what ``check`` wrote;
+    ``benchmarks`` is the folder of jobs' run times.
     """
     found: Counted = [json.loads(path.read_text()) for path in counts]
     _write_scores(folder, found, _notes(found, findings, splits), params)
-    overall = pd.read_csv(folder / "overall.csv", dtype={"experiment": str}, keep_default_na=False)
+    # a name may look like a number, or like nothing; a single seed has no deviation
+    words = {"dtype": {"experiment": str}, "keep_default_na": False, "na_values": [""]}
+    overall = pd.read_csv(folder / "overall.csv", **words)
     baseline = params.baseline or names_of(found)[0]
     write = _Writer(folder, params.digits)
     differences = difference_table(found, baseline, params.resample)
@@ -82,6 +94,10 @@ def run(
     write("depth_classes", by_class, CLASSES_NOTE)
     if cells:
         write("ablation", ablation_table(overall, cells), ABLATION_NOTE)
+    if transfer.targets:
+        table = transfer_table(found, transfer, params.crosswalk)
+        note = TRANSFER_NOTE + crosswalk_note(params.crosswalk)
+        write("transfer", table, note, hidden_of_transfer(table), rivals(table, transfer))
     log.info("tables: %s", folder)
 
 
@@ -97,7 +113,7 @@ class _Writer:
         table: pd.DataFrame,
         note: str,
         hidden: Sequence[str] = (),
-        ranked: Sequence[str] = (),
+        ranked: Collection[str] | Mapping[str, pd.Series] = (),
     ) -> None:
         write_table(self.folder / name, table, note, self.digits, hidden, ranked)
 

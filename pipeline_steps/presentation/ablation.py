@@ -19,7 +19,8 @@ def ablation_table(overall: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame
 
     ``overall`` is the table of that name. Raises KeyError where it lacks an experiment.
     """
-    scores = overall.set_index("experiment")
+    # an axis may be called as the column that tells measured rows from others
+    scores = overall.drop(columns="source", errors="ignore").set_index("experiment")
     axes = dict.fromkeys(axis for cell in cells for axis in cell.values)
     rows = []
     for cell in cells:

@@ -19,6 +19,7 @@ from pipeline_steps.rasters.store import new_array
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode, ClassLook
 from pipeline_steps.study.prompts import Prompts
+from pipeline_steps.study.transfer import Transfer
 from tests.steps.conftest import stretch_file, tile_arguments
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "index.html.jinja"
@@ -142,7 +143,7 @@ class Results:
         findings = self.folder / "findings.json"
         findings.write_text('{"leaks": []}')
         inputs = (self.counts, self.qualities, [], [], self.folder / "benchmarks", findings)
-        tabulate.run(*inputs, tables, [], tabulate.Params())
+        tabulate.run(*inputs, tables, [], Transfer(targets=(), learners=()), tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(
             self.tiles,
