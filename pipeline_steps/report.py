@@ -1,27 +1,34 @@
 """Draw what was found, and write one page that opens from a file."""
 
-import base64
+import json
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import matplotlib
 import pandas as pd
-from markupsafe import Markup
+from matplotlib.figure import Figure
 
+from pipeline_steps.presentation.ablation import ablation_figure
+from pipeline_steps.presentation.blocks import Block, blocks_figure, extremes
 from pipeline_steps.presentation.charts import (
     bars,
     difference_chart,
     learning_curves,
     reliability_chart,
 )
+from pipeline_steps.presentation.confusion import class_figure, confusion_figure
 from pipeline_steps.presentation.depth import depth_figure
 from pipeline_steps.presentation.gain import gain_figure, gains
+from pipeline_steps.presentation.page import page_of
 from pipeline_steps.presentation.panels import panels_figure
+from pipeline_steps.presentation.provenance import origins
+from pipeline_steps.presentation.saving import save
 from pipeline_steps.presentation.scenes import scene_figure
-from pipeline_steps.presentation.tables import note_of
 from pipeline_steps.presentation.transfer_chart import transfer_chart
+from pipeline_steps.presentation.viewer import Seen, viewed
 from pipeline_steps.rasters.store import Limits, Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
@@ -33,17 +40,26 @@ from pipeline_steps.study.publish import publishing
 matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
-OF_ALL = (
-    *("differences", "learning_curves", "networks_at_work", "overall", "reliability"),
-    *("teacher_quality", "transfer"),
-)
-"""Figures that are not of one scene; those come first."""
+OF_TABLES: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
+    "overall": bars,
+    "differences": difference_chart,
+    "ablation": ablation_figure,
+    "classes": class_figure,
+    "confusion": confusion_figure,
+    "reliability": reliability_chart,
+    "transfer": transfer_chart,
+}
+"""Table → the figure that is drawn of it, if it has any rows."""
 
 
 def run(
     tiles: list[Path],
     depths: list[Path],
     maps: list[Path],
+    confidences: list[Path],
+    counts: list[Path],
+    models: list[Path],
+    weights: list[Path],
     histories: list[Path],
     panels: list[Path],
     tables: list[Path],
@@ -56,44 +72,52 @@ def run(
     prompts: list[Prompts],
     params: Params,
 ) -> None:
-    """Write ``figures`` (PNG, of test scenes, their depth and divisions, and of all) and ``page``.
+    """Write ``figures`` (PNG and PDF, of test scenes and of all together) and ``page``.
 
-    ``tiles`` and ``depths`` are manifests, ``maps`` class maps laid out as
-    ``<experiment>/seed-<n>/<scene>/classes[.tif]``, ``histories`` as
+    ``tiles``, ``depths``, ``models`` and ``weights`` are manifests, ``maps`` class maps laid out as
+    ``<experiment>/seed-<n>/<scene>/classes[.tif]``, ``confidences`` their like, if there are any,
+    and ``counts`` what ``score`` wrote of those maps; ``histories`` are laid out as
     ``<experiment>/seed-<n>/history.csv``, ``panels`` folders beside some of them; ``tables`` are
     CSV files of ``tabulate`` with their like in HTML beside them; ``template`` is the page's Jinja
     template; ``prompts`` has a row for each experiment.
     """
     limits = read_manifest(stretch)["limits"]
+    scenes = [Scene(path, read_manifest(path)) for path in tiles]
+    seen = [_seen(scene, depths, maps, confidences) for scene in scenes]
     with publishing(figures) as (partial,):
         partial.mkdir()
-        for path in tiles:
-            scene = Scene(path, read_manifest(path))
-            _draw_scene(partial, scene, limits, depths, maps, looks, params)
+        for one in seen:
+            log.info("scene %s", one.scene.name)
+            _draw_scene(partial, one, limits, looks, params)
         _draw_all(partial, histories, panels, tables, prompts, params)
+        places = _draw_blocks(partial, seen, counts, limits, looks, params)
         for path in splits:
-            shutil.copy(path.parent / "split.png", partial / f"split_{path.parent.name}.png")
-        pictures = sorted(partial.glob("*.png"), key=lambda p: (p.stem in OF_ALL, p.stem))
-        write_text(page, _page(pictures, tables, template))
+            name = f"split_{path.parent.name}.png"
+            shutil.copy(path.parent / "split.png", partial / name)
+        view = viewed(seen, limits, looks, params.viewer_px, params.viewer_megapixels)
+        trained = [(path, read_manifest(path)) for path in models]
+        told = origins(scenes, trained, [read_manifest(path) for path in weights])
+        # the viewer shows what a scene's figure shows
+        pictures = [p for p in sorted(partial.glob("*.png")) if not p.stem.startswith("scene_")]
+        write_text(page, page_of(template, pictures, tables, view | {"windows": places}, told))
     log.info("report: %s", page)
 
 
+def _seen(scene: Scene, depths: list[Path], maps: list[Path], confidences: list[Path]) -> Seen:
+    found = [[p for p in paths if p.parent.name == scene.name] for paths in (depths, maps)]
+    sure = [path for path in confidences if path.parent.name == scene.name]
+    return Seen(scene, *found, sure)
+
+
 def _draw_scene(
-    folder: Path,
-    scene: Scene,
-    limits: Limits | None,
-    depths: list[Path],
-    maps: list[Path],
-    looks: list[ClassLook],
-    params: Params,
+    folder: Path, seen: Seen, limits: Limits | None, looks: list[ClassLook], params: Params
 ) -> None:
-    fields = [d for d in depths if d.parent.name == scene.name]
-    guesses = [m for m in maps if m.parent.name == scene.name]
-    figure = scene_figure(scene, limits, fields, guesses, looks, params.panel_px)
-    figure.savefig(folder / f"scene_{scene.name}.png", dpi=params.dpi)
-    if fields and scene.facts["has_elevation"]:
-        figure = depth_figure(scene, limits, fields, params.panel_px)
-        figure.savefig(folder / f"depth_{scene.name}.png", dpi=params.dpi)
+    scene = seen.scene
+    figure = scene_figure(scene, limits, seen.depths, seen.maps, looks, params.panel_px)
+    save(figure, folder / f"scene_{scene.name}", params.dpi, params.formats)
+    if seen.depths and scene.facts["has_elevation"]:
+        figure = depth_figure(scene, limits, seen.depths, params.panel_px)
+        save(figure, folder / f"depth_{scene.name}", params.dpi, params.formats)
 
 
 def _draw_all(
@@ -105,55 +129,59 @@ def _draw_all(
     params: Params,
 ) -> None:
     """Draw what is of no single scene."""
-    overall = _read_table(tables, "overall")
-    learning_curves(histories).savefig(folder / "learning_curves.png", dpi=params.dpi)
+    read = {path.stem: _read_table(path) for path in tables}
+    save(learning_curves(histories), folder / "learning_curves", params.dpi, params.formats)
     if figure := panels_figure(panels):
-        figure.savefig(folder / "networks_at_work.png", dpi=params.dpi)
-    bars(overall).savefig(folder / "overall.png", dpi=params.dpi)
-    for name, draw in (("differences", difference_chart), ("reliability", reliability_chart)):
-        table = _read_table(tables, name)
-        if len(table):
-            draw(table).savefig(folder / f"{name}.png", dpi=params.dpi)
-    found = gains(overall, _read_table(tables, "depth"), prompts)
+        save(figure, folder / "networks_at_work", params.dpi, params.formats)
+    for name, draw in OF_TABLES.items():
+        if len(read.get(name, ())):
+            save(draw(read[name]), folder / name, params.dpi, params.formats)
+    found = gains(read["overall"], read["depth"], prompts)
     if len(found):
-        gain_figure(found).savefig(folder / "teacher_quality.png", dpi=params.dpi)
-    if any(table.stem == "transfer" for table in tables):
-        transfer_chart(_read_table(tables, "transfer")).savefig(
-            folder / "transfer.png", dpi=params.dpi
-        )
+        save(gain_figure(found), folder / "teacher_quality", params.dpi, params.formats)
 
 
-def _read_table(tables: list[Path], name: str) -> pd.DataFrame:
+def _draw_blocks(
+    folder: Path,
+    seen: list[Seen],
+    counts: list[Path],
+    limits: Limits | None,
+    looks: list[ClassLook],
+    params: Params,
+) -> list[dict[str, Any]]:
+    """Draw the worst and the best blocks of each experiment; return those the viewer can show."""
+    scenes = {one.scene.name: one.scene for one in seen}
+    counted: dict[str, list[dict[str, Any]]] = {}
+    for path in counts:
+        facts = json.loads(path.read_text())
+        counted.setdefault(facts["experiment"], []).append(facts)
+    places = []
+    for experiment, some in counted.items():
+        maps = {
+            one.scene.name: path
+            for one in seen
+            for path in one.maps
+            if path.parents[2].name == experiment
+        }
+        kinds = dict(zip(("worst", "best"), extremes(some), strict=True))
+        if kinds["best"]:
+            figure = blocks_figure(experiment, *kinds.values(), scenes, maps, limits, looks)
+            save(figure, folder / f"windows_{experiment}", params.dpi, params.formats)
+        places += [_place(experiment, kind, one) for kind, of in kinds.items() for one in of]
+    return [place for place in places if place.pop("raster") == 0]
+
+
+def _place(experiment: str, kind: str, block: Block) -> dict[str, Any]:
+    facts = {"experiment": experiment, "kind": kind, "scene": block.scene, "oa": block.oa}
+    return facts | {"raster": block.raster} | block.window._asdict()
+
+
+def _read_table(path: Path) -> pd.DataFrame:
     """Read a table whose names may look like numbers, or like nothing."""
-    path = next(t for t in tables if t.stem == name)
-    texts = ("experiment", "teacher", "scene", "baseline", "system", "source")
-    words = dict.fromkeys(texts, str)
-    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
-
-
-def _page(pictures: list[Path], tables: list[Path], layout: Path) -> str:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(layout.read_text())
-    notes = [note_of(table) for table in tables]
-    return template.render(
-        figures=[
-            {
-                "name": p.stem.replace("_", " "),
-                "kind": p.stem.partition("_")[0],
-                "data": base64.b64encode(p.read_bytes()).decode(),
-            }
-            for p in pictures
-        ],
-        tables=[
-            {
-                "name": table.stem.replace("_", " "),
-                "html": Markup(table.with_suffix(".html").read_text()),
-                # one that is said already is not said again
-                "note": "" if note in notes[:number] else note,
-            }
-            for number, (table, note) in enumerate(zip(tables, notes, strict=True))
-        ],
-    )
+    words = ("experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid")
+    words += ("system", "source")
+    kinds = dict.fromkeys(words, str)
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline_steps.metrics.counting import Counts, Seen, rims
+from pipeline_steps.metrics.predicted import predicted_quality
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.near import near_boundary
+from pipeline_steps.rasters.sampled import sampled, sampled_of, step_for
 from pipeline_steps.rasters.store import Scene, open_array, read, tiled
 from pipeline_steps.rasters.strata import Kinds
 from pipeline_steps.rasters.windows import Window, ahead, blocks, grown
@@ -47,6 +49,8 @@ def run(
     strata: Path,
     classes: Path,
     confidence: Path | None,
+    depth: Path | None,
+    teacher: Path | None,
     counts: Path,
     experiment: str,
     seed: int | None,
@@ -55,18 +59,19 @@ def run(
 ) -> None:
     """Write the confusion counts of ``classes`` against the labels of ``tile``; truth by row.
 
-    ``classes`` and ``confidence`` are GeoTIFFs, or for a scene of many images folders of them;
-    ``strata`` is the manifest of the scene's kinds of ground. Of a scene that is divided (its
+    ``classes``, ``confidence`` and ``depth``, as the network predicts it, are GeoTIFFs, or for a
+    scene of many images folders of them; ``strata`` is the manifest of the scene's kinds of ground,
+    ``teacher`` that of the depth it learned from. Of a scene that is divided (its
     manifest is in ``splits``) only the test part counts. Raises ValueError naming the map where
     it has another size than its labels or nothing on a labelled pixel.
     """
     (scene,) = tiled([tile], splits, read_manifest)
     names, kinds = scene.facts["classes"], Kinds.of(read_manifest(strata)["kinds"])
-    found, matrices = Counts(kinds.count, len(names)), []
+    found, areas = Counts(kinds.count, len(names)), []
     for index in range(len(scene.rasters)):
         codes = open_array(strata.parent / "strata.zarr", index)
         files = [path and _file(scene, index, path) for path in (classes, confidence)]
-        matrices += _count(scene, index, codes, files, found, fold, params)
+        areas += _count(scene, index, codes, files, found, fold, params)
     facts = {
         "experiment": experiment,
         "seed": seed,
@@ -74,15 +79,36 @@ def run(
         "scene": scene.name,
         "classes": names,
         "strata": {k: matrix.tolist() for k, matrix in kinds.strata(found.joint.sum(axis=1))},
-        "blocks": [matrix.tolist() for matrix in matrices],
+        "blocks": areas,
         "rims": _rims(found, kinds, params.boundary_iou_px),
         "confidence": None if confidence is None else found.levels.tolist(),
+        "depth": _depth(scene, depth, teacher, fold) if depth and teacher else None,
     }
     write_text(counts, json.dumps(facts) + "\n")
 
 
 def _file(scene: Scene, index: int, path: Path) -> Path:
     return path / f"{scene.rasters[index]}.tif" if scene.is_folder else path
+
+
+def _depth(scene: Scene, path: Path, teacher: Path, fold: int | None) -> list[dict[str, Any]]:
+    """Measure the depth that was predicted for every raster, on a sample of its pixels."""
+    found = []
+    for index in range(len(scene.rasters)):
+        grid, file = scene.grid(index), _file(scene, index, path)
+        with raster.opened(file) as source:
+            _check(file, source, grid)
+        step = step_for(grid.height, grid.width)
+        taught = open_array(teacher.parent / "depth.zarr", index)
+        parts = [scene.within(taught, index, "test", fold, np.nan)]
+        if scene.facts["has_elevation"]:
+            parts.append(scene.within(scene.array("elevation", index), index, "test", fold, np.nan))
+        known, *height = (sampled_of(part, step) for part in parts)
+        height = height[0] if height else np.full(known.shape, np.nan)
+        guess = sampled(file, step)
+        labels = sampled_of(scene.array("labels", index), step)
+        found.append(predicted_quality(guess, known, height, labels, scene.facts["classes"]))
+    return found
 
 
 def _rims(found: Counts, kinds: Kinds, reach: int) -> dict[str, Any] | None:
@@ -100,10 +126,11 @@ def _count(
     found: Counts,
     fold: int | None,
     params: Params,
-) -> list[np.ndarray]:
-    """Count a raster; return the confusion matrix of each of its blocks that has a label."""
+) -> list[dict[str, Any]]:
+    """Count a raster; return place and confusion matrix of each of its blocks that has a label."""
     grid, blocks_of = scene.grid(index), {}
     piece, block = _sides(grid.height, grid.width, params.block_px)
+    block = max(grid.height, grid.width) if scene.is_folder else block
     tested = scene.within(scene.array("labels", index), index, "test", fold, IGNORE)
     with raster.opened(files[0]) as classes, raster.opened(files[1] or files[0]) as confidence:
         for path, source in zip(files, (classes, confidence), strict=True):
@@ -115,12 +142,15 @@ def _count(
         with closing(ahead(parts)) as ready:
             for window, seen in ready:
                 for inner in blocks(window.height, window.width, piece):
-                    y, x = window.y + inner.y, window.x + inner.x
-                    key = 0 if scene.is_folder else (y // block, x // block)
+                    place = _block_at(window.y + inner.y, window.x + inner.x, block, grid)
                     part = Seen(*(one if one is None else one[inner.slices] for one in seen))
                     matrix = _added(found, part, files[0])
-                    blocks_of[key] = blocks_of.get(key, 0) + matrix
-    return [matrix for matrix in blocks_of.values() if matrix.any()]
+                    blocks_of[place] = blocks_of.get(place, 0) + matrix
+    return [
+        {"raster": index} | place._asdict() | {"counts": matrix.tolist()}
+        for place, matrix in blocks_of.items()
+        if matrix.any()
+    ]
 
 
 def _sides(height: int, width: int, asked: int) -> tuple[int, int]:
@@ -128,6 +158,11 @@ def _sides(height: int, width: int, asked: int) -> tuple[int, int]:
     piece = min(asked, PIECE)
     least = max(asked, math.ceil(math.sqrt(height * width / MOST_BLOCKS)))
     return piece, piece * math.ceil(least / piece)
+
+
+def _block_at(y: int, x: int, side: int, grid: Any) -> Window:
+    top, left = y // side * side, x // side * side
+    return Window(top, left, min(side, grid.height - top), min(side, grid.width - left))
 
 
 def _check(path: Path, source: Any, grid: Any) -> None:

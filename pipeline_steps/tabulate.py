@@ -9,13 +9,16 @@ from typing import Any
 import pandas as pd
 
 from pipeline_steps.presentation.ablation import ABLATION_NOTE, ablation_table
+from pipeline_steps.presentation.confusion import CONFUSION_NOTE, confusion_table
 from pipeline_steps.presentation.cost import COST_NOTE, cost_table
 from pipeline_steps.presentation.depth_tables import (
     CLASSES_NOTE,
     DEPTH_NOTE,
     HIDDEN_OF_DEPTH,
+    PREDICTED_NOTE,
     depth_class_table,
     depth_table,
+    predicted_table,
 )
 from pipeline_steps.presentation.differences import (
     CALIBRATION_NOTE,
@@ -76,10 +79,8 @@ def run(
     ``benchmarks`` is the folder of jobs' run times.
     """
     found: Counted = [json.loads(path.read_text()) for path in counts]
-    _write_scores(folder, found, _notes(found, findings, splits), params)
-    # a name may look like a number, or like nothing; a single seed has no deviation
-    words = {"dtype": {"experiment": str}, "keep_default_na": False, "na_values": [""]}
-    overall = pd.read_csv(folder / "overall.csv", **words)
+    overall = overall_table(found)
+    _write_scores(folder, found, overall, _notes(found, findings, splits), params)
     baseline = params.baseline or names_of(found)[0]
     write = _Writer(folder, params.digits)
     differences = difference_table(found, baseline, params.resample)
@@ -92,8 +93,10 @@ def run(
     write("depth", depth_table(depth), DEPTH_NOTE, HIDDEN_OF_DEPTH)
     by_class = depth_class_table(depth, found[0]["classes"])
     write("depth_classes", by_class, CLASSES_NOTE)
+    if any(one["depth"] for one in found):
+        write("depth_predicted", predicted_table(found), PREDICTED_NOTE)
     if cells:
-        write("ablation", ablation_table(overall, cells), ABLATION_NOTE)
+        write("ablation", ablation_table(overall, cells, found, params.resample), ABLATION_NOTE)
     if transfer.targets:
         table = transfer_table(found, transfer, params.crosswalk)
         note = TRANSFER_NOTE + crosswalk_note(params.crosswalk)
@@ -118,17 +121,19 @@ class _Writer:
         write_table(self.folder / name, table, note, self.digits, hidden, ranked)
 
 
-def _write_scores(folder: Path, found: Counted, notes: Sequence[str], params: Params) -> None:
+def _write_scores(
+    folder: Path, found: Counted, overall: pd.DataFrame, notes: Sequence[str], params: Params
+) -> None:
     """Write the tables of counts, the note of each behind its own."""
     note, write = " ".join(notes), _Writer(folder, params.digits)
-    overall = _with_reported(overall_table(found), params.reported)
-    write("overall", overall, note, HIDDEN, RANKED)
+    write("overall", _with_reported(overall, params.reported), note, HIDDEN, RANKED)
     for name, table in (
         ("classes", class_table(found)),
         ("scenes", scene_table(found)),
         ("strata", strata_table(found)),
     ):
         write(name, table, note, HIDDEN)
+    write("confusion", confusion_table(found), CONFUSION_NOTE)
     if params.pairs:
         write("pairs", pair_table(found, params.pairs), note)
 

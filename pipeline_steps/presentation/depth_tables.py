@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline_steps.presentation.scores import Counted, mean_and_sd
+
 MEASURES = (
     *("windows", "window_px", "disagreement_before", "disagreement"),
     *("seam_unblended", "seam", "low", "high"),
@@ -35,6 +37,18 @@ CLASSES_NOTE = (
     " and column of a large raster), each raster weighted by its pixels of the class; the RMSE is"
     " the root of the mean square. One scale and shift (least squares) brings the depth of a raster"
     " to metres for all its classes; spearman is taken within the class, then averaged."
+)
+
+PREDICTED_NOTE = (
+    "The depth that networks predict, means over the rasters of a scene and over seeds, measured on"
+    " every n-th row and column of a large raster. teacher_spearman and teacher_ssim (mean SSIM)"
+    " compare it with the teacher's depth that it learned from, the other columns with elevation,"
+    " as in the table “depth”."
+)
+
+PREDICTED = (
+    *("teacher_spearman", "teacher_ssim", "spearman", "auc_tall", "delta1", "aligned_mae_m"),
+    *("constant_mae_m", "aligned_rmse_m", "constant_rmse_m", "least_mae_m", "median_mae_m"),
 )
 
 CLASS_COLUMNS = ("mean_height_m", "spearman", "aligned_mae_m", "aligned_rmse_m")
@@ -69,6 +83,25 @@ def depth_class_table(qualities: Sequence[dict[str, Any]], names: Sequence[str])
             if found:
                 rows.append({"teacher": teacher, "class": name} | _pooled(found))
     return pd.DataFrame(rows, columns=["teacher", "class", "pixels", *CLASS_COLUMNS])
+
+
+def predicted_table(found: Counted) -> pd.DataFrame:
+    """Return a row for each experiment that maps depth, and scene: the mean over its seeds."""
+    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for one in found:
+        if one["depth"]:
+            measures = {
+                name: _mean([(1, raster[name]) for raster in one["depth"]]) for name in PREDICTED
+            }
+            rows.setdefault((one["experiment"], one["scene"]), []).append(measures)
+    table = []
+    for (experiment, scene), seeds in rows.items():
+        row = {"experiment": experiment, "scene": scene, "seeds": len(seeds)}
+        for name in PREDICTED:
+            row |= mean_and_sd(name, [one[name] for one in seeds])
+        table.append(row)
+    columns = [name + end for name in PREDICTED for end in ("", "_sd")]
+    return pd.DataFrame(table, columns=["experiment", "scene", "seeds", *columns])
 
 
 def _pooled(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline_steps.metrics.bootstrap import LEVEL, RESAMPLES, SCORES, difference, holm
-from pipeline_steps.presentation.scores import Counted, mean_and_sd, summed
+from pipeline_steps.presentation.scores import Counted, matrices_of, mean_and_sd, summed
 
 ENOUGH = 10
 """Test scenes from which on they are resampled, and not their blocks."""
@@ -30,7 +30,7 @@ def difference_table(found: Counted, baseline: str, unit: Unit) -> pd.DataFrame:
 
     ``p_holm`` is corrected for all rows of the table.
     """
-    units = _units(found, _unit_of(found, unit))
+    units = units_of(found, unit)
     rows = []
     for score in SCORES:
         for name, ours in units.items():
@@ -46,7 +46,7 @@ def difference_table(found: Counted, baseline: str, unit: Unit) -> pd.DataFrame:
 def difference_note(found: Counted, unit: Unit) -> str:
     """Say what the table of differences is made by."""
     chosen = _unit_of(found, unit)
-    count = next(iter(_units(found, chosen).values())).shape[1]
+    count = next(iter(units_of(found, chosen).values())).shape[1]
     return (
         f"Each difference by a paired bootstrap of {count} {chosen}, {RESAMPLES} draws: low and"
         f" high end the {LEVEL:.0%} interval (BCa), p is two-sided, p_holm corrected for all rows"
@@ -87,16 +87,17 @@ def _unit_of(found: Counted, unit: Unit) -> Literal["scenes", "blocks"]:
     return "scenes" if len({one["scene"] for one in found}) >= ENOUGH else "blocks"
 
 
-def _units(found: Counted, unit: str) -> dict[str, np.ndarray]:
+def units_of(found: Counted, unit: Unit) -> dict[str, np.ndarray]:
     """Return for each experiment its matrices [seeds, units, classes, classes].
 
     Units are those that every run has seen; empty where there is none.
     """
+    unit = _unit_of(found, unit)
     runs: dict[str, dict[int | None, dict[Any, list[Any]]]] = {}
     for one in found:
         key = one["scene"] if unit == "scenes" else (one["scene"], one["fold"])
         seeds = runs.setdefault(one["experiment"], {}).setdefault(one["seed"], {})
-        seeds.setdefault(key, []).extend(one["blocks"])
+        seeds.setdefault(key, []).extend(matrices_of(one))
     each = [blocks for seeds in runs.values() for blocks in seeds.values()]
     common = [key for key in each[0] if each[0][key] and all(key in blocks for blocks in each)]
     classes = len(found[0]["classes"])

@@ -9,17 +9,13 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pipeline_steps.rasters import raster
+from pipeline_steps.rasters.sampled import sampled
 from pipeline_steps.rasters.store import Limits, Scene, open_array
-from pipeline_steps.rasters.windows import Window
 from pipeline_steps.study.classes import ClassLook
 
 NO_CLASS = (238, 238, 238)
 NO_VALUE = "#d4d4d4"
 MOST_COLUMNS = 6
-
-BAND = 64
-"""Sampled rows that are read at a time."""
 
 
 def scene_figure(
@@ -37,13 +33,13 @@ def scene_figure(
     step = step_of(scene, panel_px)
     panels: list[tuple[str, np.ndarray]] = [
         ("image", picture_of(scene, limits, step)),
-        ("labels", _coloured(np.asarray(scene.array("labels", 0)[::step, ::step]), looks)),
+        ("labels", coloured(labels_of(scene, step), looks)),
     ]
     for path in depths:
         panels.append((f"pseudo-depth\n{path.parent.parent.name}", depth_of(path, step)))
     for path in maps:
-        file = path / f"{scene.rasters[0]}.tif" if scene.is_folder else path
-        panels.append((f"prediction\n{path.parents[2].name}", _sampled(file, step, looks)))
+        picture = coloured(map_of(scene, path, step), looks)
+        panels.append((f"prediction\n{path.parents[2].name}", picture))
     rows = -(-len(panels) // MOST_COLUMNS)
     columns = -(-len(panels) // rows)
     figure = Figure(figsize=(3 * columns, 3.3 * rows + 0.6), layout="constrained")
@@ -74,6 +70,24 @@ def depth_of(manifest: Path, step: int) -> np.ndarray:
     return np.asarray(open_array(manifest.parent / "depth.zarr", 0)[::step, ::step], np.float32)
 
 
+def labels_of(scene: Scene, step: int) -> np.ndarray:
+    """Return every ``step``-th pixel of the labels, uint8 [H, W]."""
+    return np.asarray(scene.array("labels", 0)[::step, ::step])
+
+
+def map_of(scene: Scene, path: Path, step: int) -> np.ndarray:
+    """Return every ``step``-th pixel of a map of the scene, the same that are taken of labels.
+
+    ``path`` is a GeoTIFF, or for a scene of many images the folder of theirs.
+    """
+    return sampled(file_of(scene, path, 0), step)
+
+
+def file_of(scene: Scene, path: Path, index: int) -> Path:
+    """Return the file of raster ``index`` among the maps that lie at ``path``."""
+    return path / f"{scene.rasters[index]}.tif" if scene.is_folder else path
+
+
 def colours(name: str) -> Colormap:
     """Return one of matplotlib's colour maps that shows NaN as light grey."""
     return matplotlib.colormaps[name].with_extremes(bad=NO_VALUE)
@@ -89,18 +103,8 @@ def _add_legend(figure: Figure, looks: Sequence[ClassLook], inches: float) -> No
         text.set_parse_math(False)
 
 
-def _sampled(file: Path, step: int, looks: Sequence[ClassLook]) -> np.ndarray:
-    """Return every ``step``-th pixel, the same ones that are taken of the labels."""
-    with raster.opened(file) as source:
-        height, width, band = source.height, source.width, BAND * step
-        sampled = [
-            raster.read(source, Window(y, 0, min(band, height - y), width), 1)[::step, ::step]
-            for y in range(0, height, band)
-        ]
-    return _coloured(np.concatenate(sampled), looks)
-
-
-def _coloured(indices: np.ndarray, looks: Sequence[ClassLook]) -> np.ndarray:
+def coloured(indices: np.ndarray, looks: Sequence[ClassLook]) -> np.ndarray:
+    """Return class indices in their colours, uint8 [H, W, 3]; what has no class is light grey."""
     table = np.full((256, 3), NO_CLASS, np.uint8)
     table[: len(looks)] = [look.rgb for look in looks]
     return table[indices]

@@ -55,7 +55,7 @@ def overall_table(found: Counted) -> pd.DataFrame:
     averaged."""
     table = score_table(pooled(found))
     rims = summed([one for one in found if one["rims"]], _rims)
-    blocks = _seeds_of(found, lambda one: one["blocks"])
+    blocks = _seeds_of(found, matrices_of)
     each = {
         "boundary_iou": {e: [_mean(_rim_iou(one)) for one in seeds] for e, seeds in rims.items()},
         "block_miou": {
@@ -148,6 +148,11 @@ def mean_and_sd(name: str, values: Sequence[float]) -> dict[str, float]:
     mean = float(np.mean(values)) if len(values) else float("nan")
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     return {name: mean, f"{name}_sd": sd}
+
+
+def matrices_of(one: dict[str, Any]) -> list[list[list[int]]]:
+    """Return the confusion matrix of every block of a scene."""
+    return [block["counts"] for block in one["blocks"]]
 
 
 def _seeds_of(

@@ -62,11 +62,20 @@ class Paths:
         names = map_names(self.study.config.predict.outputs, self.study.scenes[scene].is_folder)
         return [f"results/predict/{experiment}/{run}/{scene}/{name}" for name in names]
 
-    def confidence_of(self, experiment: str, run: str, scene: str) -> list[str]:
-        """Return the like of it with confidence, if the study makes such maps."""
+    def beside(self, name: str, experiment: str, run: str, scene: str) -> list[str]:
+        """Return the map called ``name``, such as ``confidence``, if the study makes such maps."""
         names = ["classes", *self.study.config.predict.outputs]
         pairs = zip(names, self.maps_of(experiment, run, scene), strict=True)
-        return [path for name, path in pairs if name == "confidence"]
+        return [path for mine, path in pairs if mine == name]
+
+    def learned_depth(self, experiment: str, scene: str) -> list[str]:
+        """Return what an experiment's network predicts of a scene, if the study maps any depth."""
+        training = self.study.trainings.get(experiment)
+        if "depth" not in self.study.config.predict.outputs or training is None:
+            return []
+        if not training.network.prompter or training.network.depth == "fed":
+            return []
+        return [f"results/depth/{training.teacher}/{scene}/manifest.json"]
 
     def members(self, experiment: str, run: str) -> list[str]:
         """Return the folders of the trainings whose networks map in a run."""
@@ -103,13 +112,13 @@ class Paths:
             for name, run in self.study.all_trainings()
         ]
 
-    def first_maps(self) -> list[str]:
-        """Return the map of each test scene by each experiment's first run that is tested on it."""
+    def first_runs(self) -> list[tuple[str, str, str]]:
+        """Return (experiment, run, scene) of the first run of each that is tested on a scene."""
         found: dict[tuple[str, str], str] = {}
         for name, run in self.study.all_runs():
             for scene in self.study.split("test", fold=run.fold):
-                found.setdefault((name, scene), self.map_of(name, run.name, scene))
-        return list(found.values())
+                found.setdefault((name, scene), run.name)
+        return [(name, run, scene) for (name, scene), run in found.items()]
 
     def histories(self) -> list[str]:
         """Return the losses of every training."""
@@ -117,6 +126,11 @@ class Paths:
             f"results/train/{name}/{run.name}/history.csv"
             for name, run in self.study.all_trainings()
         ]
+
+    def models(self) -> list[str]:
+        """Return the manifest of every training."""
+        runs = self.study.all_trainings()
+        return [f"results/train/{name}/{run.name}/manifest.json" for name, run in runs]
 
     def panels(self) -> list[str]:
         """Return the pictures that the first training of every experiment took."""
@@ -128,10 +142,14 @@ class Paths:
     def counts(self) -> list[str]:
         """Return the confusion counts of every run on each of its test scenes."""
         return [
-            f"results/score/{name}/{run.name}/{scene}.json"
+            self.count_of(name, run.name, scene)
             for name, run in self.study.all_runs()
             for scene in self.study.split("test", fold=run.fold)
         ]
+
+    def count_of(self, experiment: str, run: str, scene: str) -> str:
+        """Return the confusion counts of a map."""
+        return f"results/score/{experiment}/{run}/{scene}.json"
 
     def teacher(self, name: str) -> list[str]:
         """Return the manifest of a fetched or adapted teacher; elevation has none."""

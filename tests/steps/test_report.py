@@ -1,9 +1,9 @@
 import base64
-import json
+import hashlib
+import html
 import re
 import warnings
 from html.parser import HTMLParser
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -12,156 +12,26 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from pipeline_steps import report, tabulate, tile
 from pipeline_steps.presentation import depth, gain, scenes
-from pipeline_steps.rasters.raster import Grid
-from pipeline_steps.rasters.store import new_array
-from pipeline_steps.rasters.writing import write_raster
-from pipeline_steps.study.classes import IGNORE, ClassCode, ClassLook
+from pipeline_steps.study.classes import IGNORE, ClassLook
 from pipeline_steps.study.prompts import Prompts
-from pipeline_steps.study.transfer import Transfer
-from tests.steps.conftest import stretch_file, tile_arguments
+from tests.data.results import HALVES, LOOKS, TABLES, Results
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "index.html.jinja"
 PANEL = 5_000
 """Pixels that are more than any legend has, and less than half a picture of a scene."""
 
-LOOKS = [
-    ClassLook(name="roof", color="#c81e1e"),
-    ClassLook(name="road", color="#1e1ec8"),
-    ClassLook(name="tree", color="#1ec81e"),
-]
 LOW, HIGH = matplotlib.colormaps["magma"]([0.0, 1.0], bytes=True)[:, :3]
-HALVES = np.repeat([[0, 1]], 64, 0).repeat(32, 1).astype(np.uint8)
 
 
-def written(path, array, dtype=np.uint8):
-    bands = array if array.ndim == 3 else array[None]
-    write_raster(path, bands.astype(dtype), Grid(*bands.shape[1:], None, (1, 0, 0, 0, 1, 0)))
-    return path
-
-
-OF_ALL = {f"{name}.png" for name in ("learning_curves", "networks_at_work", "overall")}
-OF_ALL |= {"differences.png", "reliability.png"}
+OF_ALL = {"learning_curves", "networks_at_work", "overall", "classes", "confusion"}
+OF_ALL |= {"differences", "reliability", "windows_deep", "windows_bare"}
 """Figures of all trainings, where one of them took pictures and there are two experiments."""
 
-OF_ONE = OF_ALL - {"differences.png"}
-
-TABLES = ("overall", "classes", "depth", "differences", "reliability")
-SURE = np.zeros((101, 2), int)
-SURE[80] = 1, 3
-"""Pixels by confidence: four of 80 %, three of them right."""
+OF_ONE = OF_ALL - {"differences", "windows_bare"}
 
 
-class Results:
-    """A results folder as the stages before leave it, and the report of it."""
-
-    def __init__(self, folder, looks=LOOKS):
-        self.folder, self.looks = folder, looks
-        self.tiles, self.depths, self.maps, self.histories, self.counts = [], [], [], [], []
-        self.splits, self.limits, self.prompts, self.qualities = [], None, [], []
-        self.panels = []
-
-    def scene(self, name, *labels, image=128, dtype=np.uint8, elevation=()):
-        """Tile a scene of one raster, or of many."""
-        sources = self.folder / "sources" / name
-        for stem, one in zip("abc", labels, strict=False):
-            written(sources / f"{stem}.tif", np.full((3, *one.shape), image), dtype)
-            written(sources / "labels" / f"{stem}.tif", one)
-        for stem, one in zip("abc", elevation, strict=False):
-            written(sources / "elevation" / f"{stem}.tif", one, np.float32)
-        stem = "*" if len(labels) > 1 else "a"
-        files = [sources / f"{stem}.tif", sources / "labels" / f"{stem}.tif"]
-        files += [sources / "elevation" / f"{stem}.tif"] if elevation else []
-        arguments = tile_arguments(self.folder / "tile" / name, name, *files)
-        codes = [ClassCode(name=look.name, value=i) for i, look in enumerate(self.looks)]
-        tile.run(**arguments | {"classes": codes, "params": tile.Params(ignore_labels=(99,))})
-        self.tiles.append(arguments["manifest"])
-        return self
-
-    def division(self, scene, colour):
-        """Leave a picture of one colour where ``split`` leaves that of a scene's blocks."""
-        folder = self.folder / "split" / scene
-        folder.mkdir(parents=True)
-        Image.new("RGB", (200, 200), colour).save(folder / "split.png")
-        self.splits.append(folder / "manifest.json")
-        return self
-
-    def depth(self, teacher, scene, field):
-        folder = self.folder / "depth" / teacher / scene
-        new_array(folder / "depth.zarr", 0, field.shape, "float16", 0, 32)[:] = field
-        self.depths.append(folder / "manifest.json")
-        return self
-
-    def quality(self, teacher, scene, spearman=None, auc_tall=None):
-        """Leave what ``depth`` measured."""
-        measured = {"spearman": spearman, "auc_tall": auc_tall, "classes": {}}
-        self.qualities.append(self.folder / "depth" / teacher / scene / "quality.json")
-        self.qualities[-1].parent.mkdir(parents=True, exist_ok=True)
-        facts = {"teacher": teacher, "scene": scene, "rasters": [measured]}
-        self.qualities[-1].write_text(json.dumps(facts))
-        return self
-
-    def prompted(self, experiment, teacher=None, **facts):
-        """Say what prompts an experiment's network: nothing, or a teacher's depth."""
-        facts = {"is_prompted": teacher is not None, "teacher": teacher} | facts
-        self.prompts.append(Prompts(experiment=experiment, **facts))
-        return self
-
-    def map(self, experiment, scene, *guesses, run="seed-0"):
-        """Write a scene's map, its counts, and once the training's history."""
-        folder = self.folder / "predict" / experiment / run / scene
-        self.maps.append(folder / "classes" if len(guesses) > 1 else folder / "classes.tif")
-        for name, guess in zip("abc", guesses, strict=False):
-            file = self.maps[-1] / f"{name}.tif" if len(guesses) > 1 else self.maps[-1]
-            written(file, guess)
-        history = self.folder / "train" / experiment / run / "history.csv"
-        history.parent.mkdir(parents=True, exist_ok=True)
-        depth = (",ssim_loss", ",0.5", ",0.4") if experiment == "deep" else ("", "", "")
-        rows = ("step,lr,loss,cross_entropy", "20,0.1,1.5,1.0", "40,0.1,1.2,0.8")
-        history.write_text("".join(f"{a}{b}\n" for a, b in zip(rows, depth, strict=True)))
-        if history not in self.histories:
-            self.histories.append(history)
-            self.panels.append(history.parent / "panels")
-            self.panels[-1].mkdir()
-            for step in (20, 40) if experiment == "deep" else ():
-                picture = Image.new("RGB", (64, 32), (step, 200, 0))
-                picture.save(self.panels[-1] / f"step-{step:06d}.png")
-        counts = self.folder / "score" / experiment / f"{scene}.json"
-        counts.parent.mkdir(parents=True, exist_ok=True)
-        matrix = np.eye(len(self.looks), dtype=int).tolist()
-        facts = {"experiment": experiment, "seed": 0, "fold": None, "scene": scene}
-        facts |= {"strata": {"all": matrix}, "blocks": [matrix], "rims": None}
-        facts["confidence"] = SURE.tolist()
-        counts.write_text(json.dumps(facts | {"classes": [look.name for look in self.looks]}))
-        self.counts.append(counts)
-        return self
-
-    def report(self, template=TEMPLATE, **params):
-        """Draw the report; return its page and its folder of figures."""
-        tables = self.folder / "tabulate"
-        findings = self.folder / "findings.json"
-        findings.write_text('{"leaks": []}')
-        inputs = (self.counts, self.qualities, [], [], self.folder / "benchmarks", findings)
-        tabulate.run(*inputs, tables, [], Transfer(targets=(), learners=()), tabulate.Params())
-        page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
-        report.run(
-            self.tiles,
-            self.depths,
-            self.maps,
-            self.histories,
-            self.panels,
-            [tables / f"{name}.csv" for name in TABLES],
-            self.splits,
-            stretch_file(self.folder, self.limits),
-            page,
-            figures,
-            template,
-            self.looks,
-            self.prompts,
-            report.Params(**({"dpi": 50} | params)),
-        )
-        return page, figures
+def files_of(names, *formats):
+    return {f"{name}.{kind}" for name in names for kind in ("png", *formats)}
 
 
 def pixels(figure, colour):
@@ -186,17 +56,21 @@ def drawn(tmp_path_factory):
     results.depth("low", "harbour", np.zeros((64, 64))).depth("high", "harbour", np.ones((64, 64)))
     results.scene("market", roof, tree[:48], image=99).map("deep", "market", roof, tree[:48])
     results.map("bare", "market", roof, tree[:48]).depth("low", "market", np.zeros((64, 64)))
-    return results.report()
+    return results.report(formats=("pdf", "svg"))
 
 
-def test_there_is_a_figure_for_every_test_scene_and_three_of_all(drawn):
+def test_there_is_a_figure_for_every_test_scene_and_some_of_all_to_see_and_to_print(drawn):
     _, figures = drawn
 
-    expected = {"scene_harbour.png", "scene_market.png"}
-    assert {file.name for file in figures.iterdir()} == expected | OF_ALL
-    for file in figures.iterdir():
+    expected = {"scene_harbour", "scene_market"} | OF_ALL
+    assert {file.name for file in figures.iterdir()} == files_of(expected, "pdf", "svg")
+    for file in figures.glob("*.png"):
         with Image.open(file) as picture:
             assert picture.format == "PNG" and min(picture.size) > 100
+    for file in figures.glob("*.pdf"):
+        assert file.read_bytes().startswith(b"%PDF-")
+        assert b"/CreationDate" not in file.read_bytes()
+    assert "harbour" in (figures / "scene_harbour.svg").read_text(encoding="utf-8")
 
 
 def test_nothing_half_written_is_left(drawn):
@@ -226,25 +100,35 @@ def parsed(page):
     return parser
 
 
-def test_the_page_holds_its_figures_and_needs_no_address(drawn):
+def test_the_page_holds_its_figures_but_those_the_viewer_shows(drawn):
     page, figures = drawn
     start = "data:image/png;base64,"
-    found = parsed(page)
+    sources = [one for one in parsed(page).sources if not one.startswith("#")]
 
-    assert all(source.startswith(start) for source in found.sources)
-    shown = {base64.b64decode(source.removeprefix(start)) for source in found.sources}
-    assert shown == {file.read_bytes() for file in figures.iterdir()}
-    text = page.read_text(encoding="utf-8")
-    bare = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
-    assert not re.search(r"//|url\(|@import", bare)
-    assert not {"script", "link", "iframe", "base"} & set(found.tags)
+    assert all(source.startswith(start) for source in sources)
+    shown = {base64.b64decode(source.removeprefix(start)) for source in sources}
+    expected = {file.read_bytes() for file in figures.glob("*.png") if "scene_" not in file.name}
+    assert shown == expected
+
+
+def test_the_page_forbids_all_that_is_not_its_own(drawn):
+    text = drawn[0].read_text(encoding="utf-8")
+
+    stated = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    policy = html.unescape(stated).split("; ")
+    assert policy[:2] == ["default-src 'none'", "img-src data:"]
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    assert policy[3] == "script-src " + " ".join(f"'sha256-{one}'" for one in hashes)
+    assert not {"link", "iframe", "base", "object", "form"} & set(parsed(drawn[0]).tags)
 
 
 def test_the_page_shows_the_tables_and_the_note(drawn):
     page, _ = drawn
     found = parsed(page)
 
-    assert found.tags.count("table") == len(TABLES)
+    # confusions and reliability are figures; trainings, scenes and versions are tables too
+    assert found.tags.count("table") == len(TABLES) - 2 + 3
     assert "summed over all test scenes" in found.text
     for word in ("deep", "bare", "roof", "miou", "overall", "classes", "harbour", "market"):
         assert word in found.text
@@ -333,8 +217,8 @@ def test_odd_class_names_neither_break_the_figures_nor_enter_the_page(tmp_path):
         warnings.simplefilter("error")
         page, figures = results.report()
 
-    found = parsed(page)
-    assert "script" not in found.tags
+    found, text = parsed(page), page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text and found.tags.count("script") == 4
     assert all(name in found.text for name in ODD)
     assert pixels(figures / "scene_town.png", looks[0].rgb) > PANEL
     assert "Predicting '<script>" in found.text  # the note
@@ -357,8 +241,8 @@ def test_the_divisions_of_scenes_are_figures_of_their_own(results):
 
     page, figures = results.report()
 
-    names = {"scene_town.png", "split_town.png"}
-    assert {file.name for file in figures.iterdir()} == names | OF_ONE
+    names = files_of(OF_ONE | {"scene_town"}) | {"split_town.png"}
+    assert {file.name for file in figures.iterdir()} == names
     assert pixels(figures / "split_town.png", (1, 2, 3)) == 200 * 200
     shown = {base64.b64decode(one.partition(",")[2]) for one in parsed(page).sources}
     assert (figures / "split_town.png").read_bytes() in shown
@@ -410,14 +294,18 @@ def test_twice_the_resolution_gives_figures_twice_as_wide(drawn, results):
 
 def test_a_report_again_has_the_same_bytes_and_replaces_the_last(results):
     results.scene("town", HALVES).map("deep", "town", HALVES)
-    page, figures = results.report()
+    page, figures = results.report(formats=("pdf", "svg"))
     before = page.read_bytes()
+    drawn_before = {file.name: file.read_bytes() for file in figures.iterdir()}
     (figures / "of_old.png").write_text("")
 
-    results.report()
+    results.report(formats=("pdf", "svg"))
 
     assert page.read_bytes() == before
-    assert {file.name for file in figures.iterdir()} == {"scene_town.png"} | OF_ONE
+    assert {file.name: file.read_bytes() for file in figures.iterdir()} == drawn_before
+    assert {file.name for file in figures.iterdir()} == files_of(
+        OF_ONE | {"scene_town"}, "pdf", "svg"
+    )
 
 
 def test_first_and_last_picture_of_each_training_that_took_some_are_shown(results):
@@ -459,8 +347,9 @@ def test_no_name_of_a_scene_or_an_experiment_is_taken_for_another_thing(results)
 
     _, figures = results.report()
 
-    names = {"scene_overall.png", "scene_learning_curves.png"}
-    assert {file.name for file in figures.iterdir()} == names | OF_ALL - {"networks_at_work.png"}
+    names = OF_ALL - {"networks_at_work", "windows_deep", "windows_bare"}
+    names |= {"scene_overall", "scene_learning_curves", "windows_007", "windows_null"}
+    assert {file.name for file in figures.iterdir()} == files_of(names)
     assert pixels(figures / "scene_overall.png", LOOKS[0].rgb) > PANEL
 
 
@@ -498,8 +387,8 @@ def test_without_teachers_there_is_no_figure_of_depth(results):
 
     page, figures = results.report()
 
-    names = {"scene_high.png"} | OF_ONE - {"networks_at_work.png"}
-    assert {file.name for file in figures.iterdir()} == names
+    names = {"scene_high", "windows_bare"} | OF_ONE - {"networks_at_work", "windows_deep"}
+    assert {file.name for file in figures.iterdir()} == files_of(names)
     assert "brought to metres" not in parsed(page).text
 
 
@@ -702,9 +591,8 @@ def prompted_town(results):
 def test_a_study_with_and_without_depth_prompts_shows_what_the_teacher_is_worth(results):
     page, figures = prompted_town(results).quality("net", "town", 0.7, 0.8).report()
 
-    expected = {f"{name}.png" for name in ("scene_town", "depth_town")}
-    of_all = OF_ALL | {"teacher_quality.png"}
-    assert {file.name for file in figures.iterdir()} == expected | of_all
+    expected = OF_ALL | {"scene_town", "depth_town", "teacher_quality"}
+    assert {file.name for file in figures.iterdir()} == files_of(expected)
     assert "how well the teacher knows the height" in parsed(page).text
     teal = tuple(bytes.fromhex(gain.KINDS[False][2][1:]))
     assert pixels(figures / "teacher_quality.png", teal) > 0

@@ -3,11 +3,13 @@ import json
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 from sklearn import metrics
 
 from pipeline_steps import score, strata, tile
 from pipeline_steps.rasters.near import near_boundary
 from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.rasters.store import new_array
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode
 from tests.steps.conftest import division, stretch_file, tile_arguments
@@ -17,9 +19,9 @@ UNKNOWN = 99
 """The label value that is written where nothing is labelled."""
 
 
-def written(path, array):
+def written(path, array, dtype=np.uint8):
     height, width = np.shape(array)[-2:]
-    pixels = np.array(array, np.uint8).reshape(-1, height, width)
+    pixels = np.array(array, dtype).reshape(-1, height, width)
     write_raster(path, pixels, Grid(height, width, None, (1, 0, 0, 0, 1, 0)))
     return path
 
@@ -48,7 +50,18 @@ def grounds(folder, manifest, *reaches):
     return files[-1]
 
 
-def scored(folder, labels, *maps, splits=(), fold=None, reach=3, sure=None, **params):
+def scored(
+    folder,
+    labels,
+    *maps,
+    splits=(),
+    fold=None,
+    reach=3,
+    sure=None,
+    depth=None,
+    teacher=None,
+    **params,
+):
     """Return the counts of a scene by stratum; with ``sure`` its map has a confidence."""
     manifest = tiled(folder, labels) if isinstance(labels, (list, np.ndarray)) else labels
     classes = folder / "maps"
@@ -58,8 +71,8 @@ def scored(folder, labels, *maps, splits=(), fold=None, reach=3, sure=None, **pa
     confidence = None if sure is None else written(folder / "sure.tif", sure)
     ground = grounds(folder, manifest, *([reach] if reach else []))
     counts, settings = folder / "counts.json", {"boundary_iou_px": reach} | params
-    arguments = (manifest, list(splits), ground, path, confidence, counts, "one", 3, fold)
-    score.run(*arguments, score.Params(**settings))
+    arguments = (manifest, list(splits), ground, path, confidence, depth, teacher, counts)
+    score.run(*arguments, "one", 3, fold, score.Params(**settings))
     found = json.loads((folder / "counts.json").read_text())
     matrices = {name: np.array(matrix) for name, matrix in found["strata"].items()}
     if reach:
@@ -105,7 +118,7 @@ def test_counts_agree_with_scikit_learn(tmp_path):
 def test_counts_say_what_they_are_counts_of(tmp_path):
     scored(tmp_path, [[0, 1]], [[0, 1]])
 
-    counted = ("strata", "blocks", "rims", "confidence")
+    counted = ("strata", "blocks", "rims", "confidence", "depth")
     assert {key: value for key, value in told(tmp_path).items() if key not in counted} == {
         "experiment": "one",
         "seed": 3,
@@ -232,15 +245,17 @@ def test_every_block_of_a_raster_has_a_matrix_of_its_own(tmp_path):
 
     found = scored(tmp_path, labels, guess, block_px=64)
 
-    matrices = []
+    expected = []
     for y, x in itertools.product((0, 64, 128), repeat=2):
         truth, said = (one[y : y + 64, x : x + 64] for one in (labels, guess))
         known = truth != IGNORE
         if known.any():
-            matrices.append(metrics.confusion_matrix(truth[known], said[known], labels=range(3)))
-    blocks = sorted(told(tmp_path)["blocks"])
-    assert blocks == sorted(matrix.tolist() for matrix in matrices) and len(blocks) == 8
-    assert np.sum(blocks, axis=0).tolist() == found["all"].tolist()
+            matrix = metrics.confusion_matrix(truth[known], said[known], labels=range(3))
+            place = {"raster": 0, "y": y, "x": x, "height": len(truth), "width": truth.shape[1]}
+            expected.append(place | {"counts": matrix.tolist()})
+    blocks = sorted(told(tmp_path)["blocks"], key=lambda one: (one["y"], one["x"]))
+    assert blocks == expected and len(blocks) == 8
+    assert np.sum([one["counts"] for one in blocks], axis=0).tolist() == found["all"].tolist()
 
 
 def test_a_large_raster_has_larger_blocks(tmp_path, monkeypatch):
@@ -256,8 +271,10 @@ def test_of_many_images_each_is_a_block(tmp_path):
 
     scored(tmp_path, tiled(tmp_path, *labels), *maps)
 
-    counts = [np.sum(matrix) for matrix in told(tmp_path)["blocks"]]
-    assert counts == [(one != IGNORE).sum() for one in labels]
+    blocks = told(tmp_path)["blocks"]
+    assert [np.sum(one["counts"]) for one in blocks] == [(one != IGNORE).sum() for one in labels]
+    sizes = [(one["raster"], one["height"], one["width"]) for one in blocks]
+    assert sizes == [(index, *one.shape) for index, one in enumerate(labels)]
 
 
 def test_labelled_pixels_are_counted_by_confidence_and_by_whether_they_are_right(tmp_path):
@@ -366,8 +383,8 @@ def test_a_map_that_is_missing_is_named(tmp_path):
 
     with pytest.raises(ValueError, match=r"maps/a\.tif: cannot be read"):
         ground = grounds(tmp_path, manifest, 3)
-        arguments = (manifest, [], ground, tmp_path / "maps", None, counts, "one", 3, None)
-        score.run(*arguments, score.Params())
+        arguments = (manifest, [], ground, tmp_path / "maps", None, None, None, counts)
+        score.run(*arguments, "one", 3, None, score.Params())
 
 
 @pytest.mark.parametrize("value", [IGNORE, 3])
@@ -394,3 +411,85 @@ def test_a_scene_without_any_label_counts_nothing(tmp_path):
     found = scored(tmp_path, np.full((64, 64), IGNORE), guesses(11))
 
     assert not found["all"].any() and not found["boundary"].any()
+
+
+# Depth as the network predicts it
+
+
+def taught(folder, field):
+    """Leave a teacher's depth of a scene."""
+    array = new_array(folder / "depth.zarr", 0, field.shape, "float16", np.nan, 32)
+    array[:] = field
+    return folder / "manifest.json"
+
+
+def test_predicted_depth_is_compared_with_the_teachers(tmp_path):
+    field = np.random.default_rng(40).random((64, 64)).astype(np.float32)
+    noisy = field + np.random.default_rng(41).normal(0, 0.1, field.shape)
+    teacher = taught(tmp_path / "teacher", field)
+    found = {}
+    for name, guess in (("same", field), ("noisy", noisy), ("none", np.full(field.shape, np.nan))):
+        depth = written(tmp_path / f"{name}.tif", guess, np.float32)
+        scored(tmp_path / name, patches(42), guesses(43), depth=depth, teacher=teacher)
+        (found[name],) = told(tmp_path / name)["depth"]
+
+    # the teacher's is stored in sixteen bits
+    assert found["same"]["teacher_ssim"] == pytest.approx(1, abs=1e-4)
+    assert found["same"]["teacher_spearman"] == pytest.approx(1, abs=1e-4)
+    assert 0.5 < found["noisy"]["teacher_spearman"] < 0.98
+    expected = structural_similarity(
+        field, noisy.astype(np.float32), data_range=1, gaussian_weights=True, sigma=1.5
+    )
+    assert found["noisy"]["teacher_ssim"] == pytest.approx(expected, abs=0.05)
+    assert found["none"]["teacher_ssim"] is found["none"]["teacher_spearman"] is None
+    assert found["same"]["spearman"] is None  # the scene has no elevation
+
+
+def test_predicted_depth_is_compared_with_elevation(tmp_path):
+    """A depth that is height by scale and shift is right; one that is upside down is not."""
+    size = (64, 64)
+    metres = np.random.default_rng(44).uniform(0, 20, size).astype(np.float32)
+    labels, guess = patches(45), guesses(46)
+    files = [tmp_path / "a" / name for name in ("image.tif", "labels.tif", "elevation.tif")]
+    arrays = (np.ones((3, *size)), np.where(labels == IGNORE, UNKNOWN, labels), metres)
+    for file, array, dtype in zip(files, arrays, (np.uint8, np.uint8, np.float32), strict=True):
+        written(file, array, dtype)
+    classes = [ClassCode(name=name, value=value) for value, name in enumerate(NAMES)]
+    arguments = tile_arguments(tmp_path / "here", "here", *files)
+    tile.run(**arguments | {"classes": classes, "params": tile.Params(ignore_labels=(UNKNOWN,))})
+    teacher, found = taught(tmp_path / "teacher", metres / 20), {}
+    for name, depth in (("right", 0.1 + metres / 30), ("wrong", 1 - metres / 30)):
+        file = written(tmp_path / f"{name}.tif", depth, np.float32)
+        scored(tmp_path / name, arguments["manifest"], guess, depth=file, teacher=teacher)
+        (found[name],) = told(tmp_path / name)["depth"]
+
+    assert found["right"]["spearman"] == pytest.approx(1)
+    assert found["right"]["aligned_mae_m"] == pytest.approx(0, abs=1e-3)
+    assert found["wrong"]["spearman"] == pytest.approx(-1)
+    assert found["right"]["constant_mae_m"] == pytest.approx(5, rel=0.1)
+    assert set(found["right"]["classes"]) == set(NAMES)
+
+
+def test_of_a_divided_scene_predicted_depth_counts_in_the_test_part_alone(tmp_path):
+    field = np.random.default_rng(47).random((64, 64)).astype(np.float32)
+    split = division(tmp_path, "here", [[0, 2]])
+    # right where it is tested, and upside down where it is learned
+    guess = np.where(np.arange(64) >= 32, field, 1 - field)
+    teacher, depth = taught(tmp_path / "t", field), written(tmp_path / "d.tif", guess, np.float32)
+    given = {"depth": depth, "teacher": teacher}
+
+    scored(tmp_path, patches(48), guesses(49), splits=[split], **given)
+    (tested,) = told(tmp_path)["depth"]
+    scored(tmp_path / "whole", patches(48), guesses(49), **given)
+    (whole,) = told(tmp_path / "whole")["depth"]
+
+    assert tested["teacher_spearman"] == pytest.approx(1, abs=1e-4)
+    assert abs(whole["teacher_spearman"]) < 0.1
+
+
+def test_depth_of_another_size_is_named(tmp_path):
+    teacher = taught(tmp_path / "teacher", np.zeros((64, 64)))
+    depth = written(tmp_path / "depth.tif", np.zeros((32, 64)), np.float32)
+
+    with pytest.raises(ValueError, match=r"depth\.tif: is 64x32 pixels, expected 64x64"):
+        scored(tmp_path, patches(50), guesses(51), depth=depth, teacher=teacher)

@@ -10,12 +10,13 @@ import pytest
 from sklearn import metrics
 
 from pipeline_steps import tabulate
+from pipeline_steps.presentation.depth_tables import PREDICTED
 from pipeline_steps.study.cells import Cell
 from pipeline_steps.study.transfer import Learner, Target, Transfer
 
 TABLES = (
-    *("overall", "differences", "classes", "scenes", "strata", "calibration", "reliability"),
-    *("cost", "depth", "depth_classes"),
+    *("overall", "differences", "classes", "confusion", "scenes", "strata", "calibration"),
+    *("reliability", "cost", "depth", "depth_classes"),
 )
 SCORES = ("miou", "kappa", "oa", "aa", "block_miou")
 OVERALL = ["experiment", "seeds", *(name + end for name in SCORES for end in ("", "_sd"))]
@@ -36,6 +37,7 @@ def counted(
     blocks=None,
     rims=None,
     confidence=None,
+    depth=None,
     **strata,
 ):
     """Write the counts of one map, as ``score`` does."""
@@ -43,8 +45,8 @@ def counted(
     file = folder / experiment / run / f"{scene}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     found = {"experiment": experiment, "seed": seed, "fold": fold, "scene": scene}
-    found |= {"classes": names, "rims": rims, "confidence": confidence}
-    found["blocks"] = np.array(blocks or [matrix]).tolist()
+    found |= {"classes": names, "rims": rims, "confidence": confidence, "depth": depth}
+    found["blocks"] = [{"counts": np.array(one).tolist()} for one in blocks or [matrix]]
     strata = {"all": matrix} | strata
     file.write_text(
         json.dumps(found | {"strata": {k: np.array(m).tolist() for k, m in strata.items()}})
@@ -588,7 +590,8 @@ def test_ablations_have_a_row_for_each_combination_grid_after_grid(tmp_path):
     rows = read(made(tmp_path, counts, cells=cells), "ablation")
 
     axes = ["encoder", "parts", "control"]
-    assert list(rows[0]) == ["grid", *axes, *OVERALL[1:], "delta_miou", "delta_miou_sd"]
+    deltas = ["delta_miou", "delta_miou_sd", "delta_low", "delta_high"]
+    assert list(rows[0]) == ["grid", *axes, *OVERALL[1:], *deltas]
     assert [[row[name] for name in ("grid", *axes)] for row in rows] == [
         ["t", "S", "neither", ""],
         ["t", "S", "both", ""],
@@ -628,6 +631,77 @@ def test_the_deviation_of_a_difference_is_that_of_both(tmp_path):
 
     assert float(fed["delta_miou"]) == 0
     assert float(fed["delta_miou_sd"]) == pytest.approx(math.sqrt(2) * float(fed["miou_sd"]))
+
+
+def test_the_interval_of_a_difference_is_that_of_a_paired_bootstrap(tmp_path):
+    """One experiment is better on every block by about as much, though blocks differ widely."""
+    random, counts = np.random.default_rng(0), []
+    right = random.integers(200, 800, 40)
+    for name, gain in (("c-none", 0), ("c-fed", 100)):
+        blocks = [[[n + gain, 900 - n - gain], [0, 900]] for n in right.tolist()]
+        matrix = np.sum(blocks, axis=0).tolist()
+        counts.append(counted(tmp_path, name, 0, "town", matrix, blocks=blocks))
+    cells = [
+        Cell(experiment=f"c-{value}", grid="c", values={"control": value})
+        for value in ("none", "fed")
+    ]
+
+    none, fed = read(made(tmp_path, counts, cells=cells), "ablation")
+
+    low, delta, high = (float(fed[name]) for name in ("delta_low", "delta_miou", "delta_high"))
+    assert 0 < low < delta < high
+    # unpaired, each mIoU alone varies by more than that
+    alone = np.std([np.mean(random.choice(right, 40)) / 1800 for _ in range(500)])
+    assert high - low < alone
+    assert none["delta_low"] == none["delta_high"] == ""
+
+
+def test_confusions_are_shares_of_the_labels_pixels_over_seeds(tmp_path, two_seeds):
+    rows = read(made(tmp_path, two_seeds), "confusion")
+
+    pairs = [(row["truth"], row["map"], float(row["share"]), int(row["pixels"])) for row in rows]
+    assert pairs == [
+        ("roof", "roof", pytest.approx((3 / 4 + 2 / 4) / 2), 5),
+        ("roof", "road", pytest.approx((1 / 4 + 2 / 4) / 2), 3),
+        ("road", "roof", 0, 0),
+        ("road", "road", 1, 8),
+    ]
+
+
+def test_a_class_that_is_nowhere_labelled_has_no_shares(tmp_path):
+    counts = [counted(tmp_path, "deep", 0, "town", [[3, 1], [0, 0]])]
+
+    rows = read(made(tmp_path, counts), "confusion")
+
+    assert [row["share"] for row in rows] == ["0.75", "0.25", "", ""]
+
+
+def predicted(**known):
+    return {**dict.fromkeys(PREDICTED), **known}
+
+
+def test_predicted_depth_is_the_mean_over_rasters_then_over_seeds(tmp_path):
+    seeds = [
+        [predicted(teacher_ssim=0.5, spearman=0.2), predicted(teacher_ssim=0.7)],
+        [predicted(teacher_ssim=0.8, spearman=0.4), predicted(teacher_ssim=0.8)],
+    ]
+    counts = [
+        counted(tmp_path, "deep", seed, "town", GOOD, depth=rasters)
+        for seed, rasters in enumerate(seeds)
+    ]
+    counts.append(counted(tmp_path, "bare", 0, "town", GOOD))
+
+    row = one(read(made(tmp_path, counts), "depth_predicted"))
+
+    assert (row["experiment"], row["scene"], row["seeds"]) == ("deep", "town", "2")
+    assert float(row["teacher_ssim"]) == pytest.approx((0.6 + 0.8) / 2)
+    assert float(row["teacher_ssim_sd"]) == pytest.approx(0.2 / math.sqrt(2))
+    assert float(row["spearman"]) == pytest.approx(0.3)
+    assert row["delta1"] == ""
+
+
+def test_without_predicted_depth_there_is_no_table_of_it(tmp_path, two_seeds):
+    assert not list(made(tmp_path, two_seeds).glob("depth_predicted.*"))
 
 
 def test_an_axis_called_source_stays_where_others_figures_are_reported_and_seeds_are_single(

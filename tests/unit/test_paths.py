@@ -118,8 +118,7 @@ def test_a_figure_of_each_test_scene_is_of_a_run_that_is_tested_on_it(paths):
     found = folded(paths)
 
     counted = {file.split("/")[4][0]: file.split("/")[3] for file in found.counts()}
-    shown = {file.split("/")[4]: file.split("/")[3] for file in found.first_maps()}
-    assert shown == counted
+    assert {scene: run for _, run, scene in found.first_runs()} == counted
 
 
 def test_without_folds_figures_are_of_the_first_seed(paths):
@@ -127,7 +126,7 @@ def test_without_folds_figures_are_of_the_first_seed(paths):
 
     found = paths(row("a", "train"), row("b", "test"), experiments=chosen)
 
-    assert found.first_maps() == ["results/predict/depthseg/seed-7/b/classes.tif"]
+    assert found.first_runs() == [("depthseg", "seed-7", "b")]
 
 
 @pytest.mark.parametrize(

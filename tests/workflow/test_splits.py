@@ -214,6 +214,7 @@ def test_every_tested_scene_has_one_figure_whatever_its_fold(folds):
     figures = folds.parent / "results" / "report" / "figures"
     scenes = {f"scene_{name}.png" for name in ("east", "harbour", "orchard")}
     names = ("split_orchard", "learning_curves", "networks_at_work", "overall", "reliability")
+    names += ("classes", "confusion", "windows_plain")
     of_all = {f"{name}.png" for name in names}
     assert {file.name for file in figures.glob("*.png")} == scenes | of_all
 

@@ -1,15 +1,25 @@
+FIRST = paths.first_runs()
+PAGE = f"{workflow.basedir}/workflow/report/page"
+PARTS = ["page.css", "tables.js", "viewer.js", "leaflet/leaflet.js", "leaflet/leaflet.css"]
+
+
 rule report:
     input:
         tiles=tiles(study.split("test")),
         stores=tile_stores(study.split("test"), "image", "labels", "elevation"),
         depths=depths(study.teachers_used(), study.split("test")),
-        maps=paths.first_maps(),
+        maps=[paths.map_of(*one) for one in FIRST],
+        confidences=[path for one in FIRST for path in paths.beside("confidence", *one)],
+        counts=[paths.count_of(*one) for one in FIRST],
+        models=paths.models(),
+        weights=expand("results/fetch/{m}/manifest.json", m=study.fetched().models),
         splits=splits(study.split("test")),
         stretch="results/stretch/stretch.json",
         histories=paths.histories(),
         panels=ancient(paths.panels()),
         tables=expand("results/tabulate/{table}.csv", table=TABLES),
-        template=f"{workflow.basedir}/workflow/report/index.html.jinja",
+        template=f"{PAGE}/index.html.jinja",
+        parts=[f"{PAGE}/{name}" for name in PARTS],
     output:
         page="results/report/index.html",
         figures=report(
@@ -32,8 +42,9 @@ rule report:
         prompts=as_json(paths.prompts()),
     shell:
         "python -m pipeline_steps.report --tiles {input.tiles:q} --depths {input.depths:q}"
-        " --maps {input.maps:q} --histories {input.histories:q} --panels {input.panels:q}"
-        " --tables {input.tables:q}"
+        " --maps {input.maps:q} --confidences {input.confidences:q} --counts {input.counts:q}"
+        " --models {input.models:q} --weights {input.weights:q}"
+        " --histories {input.histories:q} --panels {input.panels:q} --tables {input.tables:q}"
         " --splits {input.splits:q} --stretch {input.stretch:q}"
         " --page {output.page:q} --figures {output.figures:q}"
         " --looks {params.looks:q} --prompts {params.prompts:q}"

@@ -1,8 +1,11 @@
 TABLES = ["overall", *(["ablation"] if study.cells() else [])]
-TABLES += ["differences", "classes", "scenes", *(["transfer"] if paths.transfer().targets else [])]
-TABLES += ["strata"]
+TABLES += ["differences", "classes", "confusion", "scenes"]
+TABLES += [*(["transfer"] if paths.transfer().targets else []), "strata"]
 TABLES += ["pairs"] if study.config.tabulate.pairs else []
 TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
+# of maps of depth, where a network predicts any
+PREDICTING = [name for name in study.experiments if paths.learned_depth(name, "any")]
+TABLES += ["depth_predicted"] if PREDICTING and study.split("test") else []
 
 
 rule tabulate:
@@ -14,9 +17,7 @@ rule tabulate:
             for scene in study.split("test")
         ],
         splits=splits(study.split("test")),
-        models=[
-            f"results/train/{name}/{run.name}/manifest.json" for name, run in study.all_trainings()
-        ],
+        models=paths.models(),
         findings="results/check/findings.json",
     output:
         report(

@@ -1,6 +1,6 @@
 """The ``report`` section."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,5 +13,15 @@ class Params(StageParams):
     panel_px: Annotated[int, Field(ge=64, le=4096)] = 512
     """Longest side of one picture in a figure, in pixels; larger scenes are sampled down."""
 
+    viewer_px: Annotated[int, Field(ge=64, le=8192)] = 1024
+    """Longest side of a layer in the page's viewer, in pixels."""
+
+    viewer_megapixels: Annotated[float, Field(ge=1, le=2000)] = 100.0
+    """Megapixels of all layers in the viewer together: where there are more, all are sampled down.
+    A hundred make a page of about 20 MB."""
+
     dpi: Annotated[int, Field(ge=50, le=600)] = 110
     """Resolution of the figures."""
+
+    formats: tuple[Literal["pdf", "svg"], ...] = ("pdf",)
+    """What figures are written as beside PNG."""

@@ -1,0 +1,79 @@
+"""The report as one page that opens from a file: scripts, styles and pictures are all within it."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from pipeline_steps.presentation.tables import note_of
+
+SCRIPTS = ("leaflet/leaflet.js", "tables.js", "viewer.js")
+STYLES = ("leaflet/leaflet.css", "page.css")
+
+DRAWN = ("confusion", "reliability")
+"""Tables that are long, and that a figure shows better: the page has the figure alone."""
+
+MOST = 24
+"""Figures of one kind that the page shows; the folder of figures has all."""
+
+
+def page_of(
+    template: Path,
+    figures: Sequence[Path],
+    tables: Sequence[Path],
+    viewer: Mapping[str, Any],
+    origins: Mapping[str, pd.DataFrame],
+) -> str:
+    """Return the page in HTML; ``template`` is Jinja's, with scripts and styles beside it.
+
+    ``figures`` are PNG files, ``tables`` CSV files with their like in HTML and Markdown beside
+    them. The page forbids browsers every request and every script but its own.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    scripts = [(template.parent / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    styles = [(template.parent / name).read_text(encoding="utf-8") for name in STYLES]
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        allowed=[_hash(script) for script in scripts],
+        scripts=[Markup(script) for script in scripts],
+        styles=[Markup(style) for style in styles],
+        figures=_figures(figures),
+        hidden=max(0, len(figures) - sum(map(len, _figures(figures).values()))),
+        tables=_tables([table for table in tables if table.stem not in DRAWN]),
+        viewer=viewer,
+        origins={name: Markup(one.to_html(index=False, border=0)) for name, one in origins.items()},
+    )
+
+
+def _hash(script: str) -> str:
+    """Return what a content security policy calls a script by."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _figures(files: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """Return figures by their kind, the first word of their name."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for file in files:
+        some = found.setdefault(file.stem.partition("_")[0], [])
+        if len(some) < MOST:
+            data = base64.b64encode(file.read_bytes()).decode()
+            some.append({"name": file.stem.replace("_", " "), "data": data})
+    return found
+
+
+def _tables(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Return tables by their name; a note that is said already is not said again."""
+    found, said = {}, set()
+    for file in files:
+        note = note_of(file)
+        found[file.stem] = {
+            "html": Markup(file.with_suffix(".html").read_text(encoding="utf-8")),
+            "note": "" if note in said else note,
+        }
+        said.add(note)
+    return found
