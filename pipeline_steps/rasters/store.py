@@ -42,16 +42,17 @@ def new_array(
     fill: Any,
     chunk: int,
     compression: str = "zstd",
+    per_shard: int = CHUNKS_PER_SHARD,
 ) -> zarr.Array:
     """Create the array of raster ``index`` in ``store``; its last two axes are chunked.
 
-    Constant chunks equal to ``fill`` take no room. Write it in blocks of ``shard_size``.
+    Constant chunks equal to ``fill`` take no room. Write it in blocks of ``shard_size``, or of
+    another number of chunks ``per_shard`` along each side.
     """
     group = zarr.open_group(store, mode="a")
     inner = (*shape[:-2], *(min(chunk, -(-length // 16) * 16) for length in shape[-2:]))
     shard = tuple(
-        size * min(CHUNKS_PER_SHARD, -(-length // size))
-        for size, length in zip(inner, shape, strict=True)
+        size * min(per_shard, -(-length // size)) for size, length in zip(inner, shape, strict=True)
     )
     return group.create_array(
         str(index),
