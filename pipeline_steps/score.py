@@ -133,7 +133,10 @@ def _count(
     piece, block = _sides(grid.height, grid.width, params.block_px)
     block = max(grid.height, grid.width) if scene.is_folder else block
     tested = scene.within(scene.array("labels", index), index, "test", fold, IGNORE)
-    with raster.opened(files[0]) as classes, raster.opened(files[1] or files[0]) as confidence:
+    with (
+        raster.opened(files[0], is_beside=True) as classes,
+        raster.opened(files[1] or files[0], is_beside=True) as confidence,
+    ):
         for path, source in zip(files, (classes, confidence), strict=True):
             if path:
                 _check(path, source, grid)
