@@ -187,7 +187,7 @@ def _read(folder: Path, *names: str) -> None:
 
 def _score(folder: Path, confidence: Path | None) -> None:
     ground, counts = folder / "strata" / "manifest.json", folder / "counts.json"
-    inputs = (_manifest(folder), [], ground, folder / "classes.tif", confidence)
+    inputs = (_manifest(folder), [], ground, folder / "classes.tif", confidence, None, None)
     score.run(*inputs, counts, "one", 0, None, score.Params())
 
 
