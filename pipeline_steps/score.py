@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline_steps.metrics.counting import Counts, Seen, rims
-from pipeline_steps.metrics.predicted import predicted_quality
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.sampled import sampled, sampled_of, step_for
 from pipeline_steps.rasters.stack import Layers, stacked
@@ -93,6 +92,9 @@ def _file(scene: Scene, index: int, path: Path) -> Path:
 
 def _depth(scene: Scene, path: Path, teacher: Path, fold: int | None) -> list[dict[str, Any]]:
     """Measure the depth that was predicted for every raster, on a sample of its pixels."""
+    # scipy's statistics take longer to import than a small scene to count
+    from pipeline_steps.metrics.predicted import predicted_quality
+
     found = []
     for index in range(len(scene.rasters)):
         grid, file = scene.grid(index), _file(scene, index, path)
