@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from pipeline_steps.models.sizes import sizes_of
 from pipeline_steps.rasters.windows import CROPS_OVERLAP, starts
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassCode
-from pipeline_steps.study.manifest import MANIFEST, digest_of, write_manifest, write_text
+from pipeline_steps.study.domains import Reading
+from pipeline_steps.study.manifest import digest_of, write_manifest, write_text
 from pipeline_steps.study.params.check import Params
 from pipeline_steps.study.params.fetch import Params as Models
 from pipeline_steps.study.params.split import Params as Split
@@ -40,55 +42,56 @@ def run(
     findings: Path,
     record: Path,
     text: Path,
-    classes: list[ClassCode],
+    readings: dict[str, Reading],
     models: Models,
-    tile: Tile,
     split: Split,
     plan: Plan,
     params: Params,
 ) -> None:
     """Write what every scene is and what is wrong with the study: ``record`` JSON, ``text`` tables.
 
-    The scene table's paths are relative to ``root``. Raises ValueError with the first error, after
-    both are written; ``findings``, the same as ``record``, is there only if there is none.
+    The scene table's paths are relative to ``root``; ``readings`` says how files are read, by their
+    scene's domain. Raises ValueError with the first error, after both are written; ``findings``,
+    the same as ``record``, is there only if there is none.
     """
     scenes, found = list(read_scenes(table, root).values()), Findings()
     looks = []
     for scene in track(scenes, len(scenes), "check", "scenes"):
-        looks.append(Look(scene, classes, tile, params, found))
+        how = readings[scene.domain]
+        looks.append(Look(scene, how.classes, how.tile, params, found))
         looks[-1].look()
+    # every domain has the same bands, and the same classes by name
+    classes, tile = looks[0].classes, looks[0].tile
     _compare(looks, tile, plan, found)
     leaks = look_for_leaks(looks, plan.taught, tile.bands, split, params, found)
-    shares = _class_shares(looks, classes, split, found)
-    cost = _cost(looks, tile, plan)
     tables = {
         "scenes": [look.row() for look in looks],
-        "classes": shares,
+        "classes": _class_shares(looks, classes, split, found),
         "leaks": leaks,
         "models": look_at_models(models, found),
         "networks": _networks(plan, len(classes), tile, found),
-        "cost": [cost],
+        "cost": [_cost(looks, tile, plan)],
     }
     levels = {level: [str(one) for one in found.of(level)] for level in LEVELS}
     said = [dataclasses.asdict(one) for one in found]
     result = json.dumps({"root": root, **tables, "findings": said}, indent=1)
     write_text(record, result + "\n")
     write_text(text, _page(tables, levels))
+    _say(levels)
+    write_text(findings, result + "\n")
+    # of the scenes' files but a sample was read
+    facts = {"params": params, "made_from": (), "made": [findings], "table": digest_of(table)}
+    write_manifest(findings.with_name("manifest.json"), "pipeline_steps.check", **facts)
+
+
+def _say(levels: dict[str, list[str]]) -> None:
+    """Log what was found; raises ValueError with the first error."""
     for level, sentences in levels.items():
         for sentence in sentences:
             log.info("%s: %s", level, sentence)
-    errors = levels["error"]
-    if errors:
+    if errors := levels["error"]:
         more = f" (and {len(errors) - 1} more above)" if len(errors) > 1 else ""
         raise ValueError(errors[0] + more)
-    write_text(findings, result + "\n")
-    _tell(findings, table, params)
-
-
-def _tell(findings: Path, table: Path, params: Params) -> None:
-    """Write the manifest, without the scenes' files: but a sample of them was read."""
-    facts = {"params": params, "made_from": (), "made": [findings], "table": digest_of(table)}
-    write_manifest(findings.with_name(MANIFEST), "pipeline_steps.check", **facts)
 
 
 def _compare(looks: list[Look], tile: Tile, plan: Plan, found: Findings) -> None:
@@ -125,7 +128,7 @@ def _compare(looks: list[Look], tile: Tile, plan: Plan, found: Findings) -> None
 
 
 def _class_shares(
-    looks: list[Look], classes: list[ClassCode], split: Split, found: Findings
+    looks: list[Look], classes: Sequence[ClassCode], split: Split, found: Findings
 ) -> list[dict[str, Any]]:
     """Return each class's share of the sampled labels in every split, in per cent."""
     splits = list(dict.fromkeys(look.scene.split for look in looks if look.counts.any()))

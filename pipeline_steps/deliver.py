@@ -20,7 +20,7 @@ from pipeline_steps.rasters.patches import Patches, patches, placed
 from pipeline_steps.rasters.sieve import settled, sieved
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import MANIFEST, write_manifest, write_text
+from pipeline_steps.study.manifest import write_manifest, write_text
 from pipeline_steps.study.params.deliver import Params, Polygons
 from pipeline_steps.study.publish import publishing
 
@@ -64,7 +64,7 @@ def run(
             if params.areas:
                 write_text(partial / "areas.csv", _areas(sums, looks))
         write_manifest(
-            delivery / MANIFEST,
+            delivery / "manifest.json",
             "pipeline_steps.deliver",
             params=params,
             made_from=maps,

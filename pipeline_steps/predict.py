@@ -13,7 +13,7 @@ from pipeline_steps.mapping.predicting import (
 from pipeline_steps.rasters.store import Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import MANIFEST, read_manifest, write_manifest
+from pipeline_steps.study.manifest import read_manifest, write_manifest
 from pipeline_steps.study.params.predict import Params
 from pipeline_steps.study.publish import release
 
@@ -40,7 +40,7 @@ def run(
     sources = [*models, tile, *depths]
     work = begun_work("pipeline_steps.predict", trained, sources, maps, looks, params)
     make_maps(trained, scene, depths, [one.stem for one in maps], looks, params, work)
-    manifest = maps[0].with_name(MANIFEST)
+    manifest = maps[0].with_name("manifest.json")
     modules = ("pipeline_steps.predict", *(one.module for one in trained))
     write_manifest(manifest, *modules, params=params, made_from=sources, made=maps, work=work)
     release(work, *maps, manifest)

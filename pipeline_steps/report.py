@@ -27,17 +27,12 @@ from pipeline_steps.presentation.panels import panels_figure
 from pipeline_steps.presentation.provenance import origins
 from pipeline_steps.presentation.saving import save
 from pipeline_steps.presentation.scenes import scene_figure
+from pipeline_steps.presentation.transfer_chart import transfer_chart
 from pipeline_steps.presentation.viewer import Seen, viewed
 from pipeline_steps.rasters.store import Limits, Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import (
-    MANIFEST,
-    digest_of,
-    read_manifest,
-    write_manifest,
-    write_text,
-)
+from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.report import Params
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.publish import publishing
@@ -52,6 +47,7 @@ OF_TABLES: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
     "classes": class_figure,
     "confusion": confusion_figure,
     "reliability": reliability_chart,
+    "transfer": transfer_chart,
 }
 """Table → the figure that is drawn of it, if it has any rows."""
 
@@ -112,7 +108,7 @@ def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: P
     """Write the manifest; what else trainings made is told by their own."""
     facts = {"params": params, "made_from": read, "made": (page, figures)}
     facts["template"] = digest_of(template.parent)
-    write_manifest(page.with_name(MANIFEST), "pipeline_steps.report", **facts)
+    write_manifest(page.with_name("manifest.json"), "pipeline_steps.report", **facts)
 
 
 def _seen(scene: Scene, depths: list[Path], maps: list[Path], confidences: list[Path]) -> Seen:
@@ -191,6 +187,7 @@ def _place(experiment: str, kind: str, block: Block) -> dict[str, Any]:
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table whose names may look like numbers, or like nothing."""
     words = ("experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid")
+    words += ("system", "source")
     kinds = dict.fromkeys(words, str)
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
 

@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline_steps.metrics.counting import Counts, Seen, rims
-from pipeline_steps.metrics.predicted import predicted_quality
 from pipeline_steps.rasters import raster
-from pipeline_steps.rasters.near import near_boundary
 from pipeline_steps.rasters.sampled import sampled, sampled_of, step_for
-from pipeline_steps.rasters.store import Scene, open_array, read, tiled
+from pipeline_steps.rasters.stack import Layers, stacked
+from pipeline_steps.rasters.store import Scene, open_array, tiled
 from pipeline_steps.rasters.strata import Kinds
-from pipeline_steps.rasters.windows import Window, ahead, blocks, grown
+from pipeline_steps.rasters.windows import Window, ahead, blocks
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
-from pipeline_steps.study.manifest import MANIFEST, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.score import Params
 
 AT_ONCE = 2048
@@ -88,7 +87,7 @@ def run(
     read = (tile, *splits, strata, classes, confidence, depth, teacher)
     told = {"params": params, "made_from": filter(None, read), "made": [counts]}
     # others' counts lie beside these
-    write_manifest(counts.with_suffix("") / MANIFEST, "pipeline_steps.score", **told)
+    write_manifest(counts.with_suffix("") / "manifest.json", "pipeline_steps.score", **told)
 
 
 def _file(scene: Scene, index: int, path: Path) -> Path:
@@ -97,6 +96,9 @@ def _file(scene: Scene, index: int, path: Path) -> Path:
 
 def _depth(scene: Scene, path: Path, teacher: Path, fold: int | None) -> list[dict[str, Any]]:
     """Measure the depth that was predicted for every raster, on a sample of its pixels."""
+    # scipy's statistics take longer to import than a small scene to count
+    from pipeline_steps.metrics.predicted import predicted_quality
+
     found = []
     for index in range(len(scene.rasters)):
         grid, file = scene.grid(index), _file(scene, index, path)
@@ -133,22 +135,25 @@ def _count(
 ) -> list[dict[str, Any]]:
     """Count a raster; return place and confusion matrix of each of its blocks that has a label."""
     grid, blocks_of = scene.grid(index), {}
+    reach = params.boundary_iou_px
     piece, block = _sides(grid.height, grid.width, params.block_px)
     block = max(grid.height, grid.width) if scene.is_folder else block
     tested = scene.within(scene.array("labels", index), index, "test", fold, IGNORE)
-    with raster.opened(files[0]) as classes, raster.opened(files[1] or files[0]) as confidence:
+    with (
+        raster.opened(files[0], is_beside=True) as classes,
+        raster.opened(files[1] or files[0], is_beside=True) as confidence,
+    ):
         for path, source in zip(files, (classes, confidence), strict=True):
             if path:
                 _check(path, source, grid)
-        layers = (tested, codes, classes, confidence if files[1] else None)
+        layers = Layers(tested, codes, classes, confidence if files[1] else None)
         windows = blocks(grid.height, grid.width, piece * max(1, AT_ONCE // piece))
-        parts = (_seen(layers, window, params.boundary_iou_px) for window in windows)
-        with closing(ahead(parts)) as ready:
-            for window, seen in ready:
-                for inner in blocks(window.height, window.width, piece):
-                    place = _block_at(window.y + inner.y, window.x + inner.x, block, grid)
-                    part = Seen(*(one if one is None else one[inner.slices] for one in seen))
-                    matrix = _added(found, part, files[0])
+        with closing(ahead(stacked(layers, window, reach) for window in windows)) as ready:
+            for stack in ready:
+                for part in blocks(stack.window.height, stack.window.width, piece):
+                    y, x = stack.window.y + part.y, stack.window.x + part.x
+                    place = _block_at(y, x, block, grid)
+                    matrix = _added(found, Seen(*stack.piece(part, reach)), files[0])
                     blocks_of[place] = blocks_of.get(place, 0) + matrix
     return [
         {"raster": index} | place._asdict() | {"counts": matrix.tolist()}
@@ -175,16 +180,6 @@ def _check(path: Path, source: Any, grid: Any) -> None:
             f"{path}: is {source.width}x{source.height} pixels, expected"
             f" {grid.width}x{grid.height} like its labels"
         )
-
-
-def _seen(layers: tuple[Any, ...], window: Window, reach: int) -> tuple[Window, Seen]:
-    """Read a window of all layers; the map with its surroundings, by which its rims are told."""
-    tested, codes, classes, confidence = layers
-    around, inner = grown(window, reach, *tested.shape)
-    guess = raster.read(classes, around, 1)
-    near = near_boundary(guess, reach)[inner] if reach else None
-    sure = None if confidence is None else raster.read(confidence, window, 1)
-    return window, Seen(read(tested, window), guess[inner], read(codes, window), near, sure)
 
 
 def _added(found: Counts, seen: Seen, path: Path) -> np.ndarray:

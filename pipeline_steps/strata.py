@@ -74,10 +74,11 @@ def _write(
 ) -> None:
     """Write the kinds of raster ``index``, shard by shard."""
     labels, (_, height, width) = scene.array("labels", index), picture.shape
-    chunk = labels.chunks[-1]
-    array = new_array(store, index, (height, width), "uint8", 0, chunk)
+    side = shard_size(labels.chunks[-1])
+    # read in large windows alone, where zarr takes longer for a chunk than for its pixels
+    array = new_array(store, index, (height, width), "uint8", 0, side, per_shard=1)
     elevation = scene.array("elevation", index) if kinds.heights else None
-    windows = list(blocks(height, width, shard_size(chunk)))
+    windows = list(blocks(height, width, side))
     reach = max(kinds.reaches, default=0)
     with written(array) as write:
         for window in track(windows, len(windows), scene.rasters[index], "blocks"):

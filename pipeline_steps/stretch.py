@@ -9,7 +9,7 @@ import numpy as np
 from pipeline_steps.rasters.store import Scene, read, shard_size, tiled
 from pipeline_steps.rasters.windows import Window, blocks
 from pipeline_steps.study import cli
-from pipeline_steps.study.manifest import MANIFEST, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.stretch import Params
 from pipeline_steps.study.progress import track
 
@@ -30,7 +30,7 @@ def run(tiles: list[Path], splits: list[Path], stretch: Path, params: Params) ->
         limits = _percentiles(tiled(tiles, splits, read_manifest), params.percentiles)
     write_text(stretch, json.dumps({"limits": limits}) + "\n")
     write_manifest(
-        stretch.with_name(MANIFEST),
+        stretch.with_name("manifest.json"),
         "pipeline_steps.stretch",
         params=params,
         made_from=(*tiles, *splits),

@@ -10,7 +10,7 @@ from pipeline_steps.rasters import town
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study import cli
-from pipeline_steps.study.manifest import MANIFEST, write_manifest
+from pipeline_steps.study.manifest import write_manifest
 from pipeline_steps.study.params.synthesize import Params
 from pipeline_steps.study.publish import publishing
 
@@ -32,7 +32,7 @@ def run(scene: str, image: Path, labels: Path, elevation: Path, params: Params) 
         write_raster(partials[1], drawn.labels[None], grid)
         write_raster(partials[2], drawn.height[None], grid)
     write_manifest(
-        image.with_name(MANIFEST),
+        image.with_name("manifest.json"),
         "pipeline_steps.synthesize",
         params=params,
         made_from=(),

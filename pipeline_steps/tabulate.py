@@ -38,18 +38,20 @@ from pipeline_steps.presentation.scores import (
     scene_table,
     strata_table,
 )
-from pipeline_steps.presentation.tables import FORMS, write_table
+from pipeline_steps.presentation.tables import Writer
+from pipeline_steps.presentation.transfer import (
+    TRANSFER_NOTE,
+    crosswalk_note,
+    hidden_of_transfer,
+    rivals,
+    transfer_table,
+)
 from pipeline_steps.study import cli
 from pipeline_steps.study.cells import Cell
-from pipeline_steps.study.manifest import (
-    MANIFEST,
-    digest_of,
-    lineage_of,
-    read_manifest,
-    write_manifest,
-)
+from pipeline_steps.study.manifest import digest_of, lineage_of, read_manifest, write_manifest
 from pipeline_steps.study.params.tabulate import Params, Reported
 from pipeline_steps.study.runs import Run
+from pipeline_steps.study.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -65,21 +67,23 @@ def run(
     findings: Path,
     folder: Path,
     cells: list[Cell],
+    transfer: Transfer,
     params: Params,
 ) -> None:
     """Write every table into ``folder``, in four forms each.
 
-    Where there are ``cells``, the experiments of grids, ``ablation`` too, and ``pairs`` where any
-    are asked for. ``counts`` are the files of ``score``, in the order the experiments shall have;
-    ``qualities`` those of ``depth``, ``splits`` manifests of divided scenes, ``models`` those of
-    trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder of jobs' run times.
+    Where there are ``cells``, the experiments of grids, ``ablation`` too, where ``transfer`` has
+    domains a table of that name, and ``pairs`` where any are asked for. ``counts`` are the files of
+    ``score``, in the order the experiments shall have; ``qualities`` those of ``depth``, ``splits``
+    manifests of divided scenes, ``models`` those of trainings, ``findings`` what ``check`` wrote;
+    ``benchmarks`` is the folder of jobs' run times.
     """
     found: Counted = [json.loads(path.read_text()) for path in counts]
     overall = overall_table(found)
     # not of what `check` found, which names files where they lie
     read = (*counts, *qualities, *splits, *models)
     study = lineage_of({path: digest_of(path) for path in read})
-    write = _Writer(folder, params.digits, study)
+    write = Writer(folder, params.digits, study)
     _write_scores(write, found, overall, _notes(found, findings, splits), params)
     baseline = params.baseline or names_of(found)[0]
     differences = difference_table(found, baseline, params.resample)
@@ -96,33 +100,17 @@ def run(
         write("depth_predicted", predicted_table(found), PREDICTED_NOTE)
     if cells:
         write("ablation", ablation_table(overall, cells, found, params.resample), ABLATION_NOTE)
+    if transfer.targets:
+        table = transfer_table(found, transfer, params.crosswalk)
+        note = TRANSFER_NOTE + crosswalk_note(params.crosswalk)
+        write("transfer", table, note, hidden_of_transfer(table), rivals(table, transfer))
     told = {"params": params, "made_from": (*read, findings), "made": write.made, "study": study}
-    write_manifest(folder / MANIFEST, "pipeline_steps.tabulate", **told)
+    write_manifest(folder / "manifest.json", "pipeline_steps.tabulate", **told)
     log.info("tables: %s", folder)
 
 
-class _Writer:
-    """Writes tables into one folder, each with the study's digest below it."""
-
-    def __init__(self, folder: Path, digits: int, study: str) -> None:
-        self.folder, self.digits, self.study = folder, digits, study
-        self.made: list[Path] = []
-
-    def __call__(
-        self,
-        name: str,
-        table: pd.DataFrame,
-        note: str,
-        hidden: Sequence[str] = (),
-        ranked: Sequence[str] = (),
-    ) -> None:
-        said = f"The study's digest: {self.study}\n\n{note}"
-        write_table(self.folder / name, table, said, self.digits, hidden, ranked)
-        self.made += [self.folder / f"{name}{form}" for form in FORMS]
-
-
 def _write_scores(
-    write: _Writer, found: Counted, overall: pd.DataFrame, notes: Sequence[str], params: Params
+    write: Writer, found: Counted, overall: pd.DataFrame, notes: Sequence[str], params: Params
 ) -> None:
     """Write the tables of counts, the note of each behind its own."""
     note = " ".join(notes)

@@ -172,7 +172,9 @@ def _network(
 def _frequencies(scenes: list[Scene], fold: int | None) -> np.ndarray:
     counts = class_counts([scene.label_counts("train", fold) for scene in scenes])
     names = scenes[0].facts["classes"]
-    missing = [name for name, count in zip(names, counts, strict=True) if not count]
+    # what another domain alone labels is not missed here
+    labelled = {name for scene in scenes for name in scene.facts["labelled"]}
+    missing = [n for n, count in zip(names, counts, strict=True) if not count and n in labelled]
     if missing:
         places = ", ".join(str(scene.folder / "manifest.json") for scene in scenes)
         raise ValueError(

@@ -1,6 +1,6 @@
 """One scene: what its files are, and how they fit its images and the study."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,13 @@ class Look:
     def __init__(
         self,
         scene: Scene,
-        classes: list[ClassCode],
+        classes: Sequence[ClassCode],
         tile: Tile,
         params: Params,
         found: Findings,
     ) -> None:
-        self.scene, self.tile, self.params, self.found = scene, tile, params, found
+        self.scene, self.classes, self.tile = scene, classes, tile
+        self.params, self.found = params, found
         self.book = Codebook(
             [c.keys for c in classes], tile.ignore_labels, IGNORE, tile.label_tolerance
         )
@@ -77,6 +78,7 @@ class Look:
         known = [i.nodata for i in images if i.nodata is not None]
         return {
             "scene": self.scene.name,
+            **({"domain": self.scene.domain} if self.scene.domain else {}),
             "split": self.scene.split,
             "images": len(self.scene.images),
             "pixels": " to ".join(f"{w}x{h}" for w, h in dict.fromkeys([*sizes[:1], *sizes[-1:]])),

@@ -47,6 +47,7 @@ def carried(
         "rgb": list(params.rgb_positions),
         "dtype": tiler.dtype,
         "classes": [c.name for c in classes],
+        "labelled": [c.name for c in classes if c.keys],
         "label_counts": tiler.counts[: len(classes)].tolist(),
         "unlisted": {str(k): count for k, count in sorted(tiler.book.unlisted.items(), key=str)},
         "rasters": rasters,

@@ -1,6 +1,7 @@
 """The scores that follow from sums of confusion matrices, truth by row."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,6 +46,16 @@ def scores(matrix: np.ndarray) -> Scores:
         oa=_ratio(hits, total),
         aa=float(np.nanmean(recall)) if total else float("nan"),
     )
+
+
+def merged(matrix: np.ndarray, groups: Sequence[int]) -> np.ndarray:
+    """Return a confusion matrix int64 [groups, groups] of one of classes int64 [classes, classes].
+
+    ``groups`` has the number of the group for each class, from 0. Rows are added and columns are:
+    the same as if truth and prediction had been relabelled before they were counted.
+    """
+    onto = np.eye(max(groups) + 1, dtype=np.int64)[list(groups)]
+    return onto.T @ matrix @ onto
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

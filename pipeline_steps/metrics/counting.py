@@ -56,20 +56,21 @@ class Counts:
         """Count with one more row and column: what is not labelled, and what is no class."""
         kinds, edge = len(self.joint), self.classes + 1
         size = kinds * 2 * edge**2
-        index = seen.kinds.astype(np.uint16 if size <= 2**16 else np.uint32)
-        index *= index.dtype.type(2)
-        if seen.near is not None:
-            index += seen.near
-        for values in (seen.truth, seen.guess):
-            index *= index.dtype.type(edge)
-            index += np.minimum(values, np.uint8(self.classes))
+        # with an array of one number, as numpy is slow to compare bytes with a number alone
+        most = np.full(seen.truth.shape, self.classes, np.uint8)
+        truth, guess = np.minimum(seen.truth, most), np.minimum(seen.guess, most)
+        near = np.zeros_like(most) if seen.near is None else seen.near.view(np.uint8)
+        ground, pair = _numbered(seen.kinds, near, kinds, 2), _numbered(truth, guess, edge, edge)
+        index = _numbered(ground, pair, 2 * kinds, edge**2)
         return np.bincount(index.ravel(), minlength=size).reshape(kinds, 2, edge, edge)
 
     def _count_levels(self, seen: Seen) -> None:
-        level = np.minimum(seen.confidence, np.uint8(LEVELS))
+        most = np.full(seen.truth.shape, LEVELS, np.uint8)
+        level = np.minimum(seen.confidence, most)
         # beyond the last level is what does not count
-        np.putmask(level, seen.truth == 255, np.uint8(LEVELS))
-        pairs = 2 * level + (seen.truth == seen.guess)
+        np.maximum(level, most * (seen.truth == 255), out=level)
+        is_right = (seen.truth == seen.guess).view(np.uint8)
+        pairs = _numbered(level, is_right, LEVELS + 1, 2)
         found = np.bincount(pairs.ravel(), minlength=2 * LEVELS + 2)
         self.levels += found[: 2 * LEVELS].reshape(LEVELS, 2)
 
@@ -86,3 +87,11 @@ def rims(joint: np.ndarray, is_near: np.ndarray) -> dict[str, list[int]]:
         "guess": joint[:, 1].sum(axis=(0, 1)).tolist(),
         "both": np.diagonal(near[:, 1].sum(axis=0)).tolist(),
     }
+
+
+def _numbered(first: np.ndarray, second: np.ndarray, firsts: int, seconds: int) -> np.ndarray:
+    """Return the number of each pair of numbers, of which there are so many, in few bytes."""
+    index = first.astype(np.min_scalar_type(firsts * seconds - 1))
+    index *= index.dtype.type(seconds)
+    index += second
+    return index

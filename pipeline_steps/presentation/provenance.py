@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline_steps.rasters.store import Scene
-from pipeline_steps.study.manifest import MANIFEST, read_manifest
+from pipeline_steps.study.manifest import read_manifest
 
 SHOWN = 12
 """Letters of a digest that people see."""
@@ -27,7 +27,7 @@ def origins(
     trained = [(path, read_manifest(path)) for path in models]
     fetched = [read_manifest(path) for path in weights]
     manifests = [scene.facts for scene in scenes] + [one for _, one in trained] + fetched
-    study = read_manifest(tables[0].with_name(MANIFEST))["study"]
+    study = read_manifest(tables[0].with_name("manifest.json"))["study"]
     found = {
         "Trainings": [_training(path, one) for path, one in trained],
         "Weights": [_weights(one) for one in fetched],

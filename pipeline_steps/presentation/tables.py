@@ -1,6 +1,6 @@
 """A table in four forms: CSV for machines, Markdown, LaTeX and HTML for people."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from html import escape
 from pathlib import Path
 
@@ -17,20 +17,42 @@ HTML = {1: ("<b>", "</b>"), 2: ("<u>", "</u>")}
 """How the best and the second of a column look."""
 
 
+class Writer:
+    """Writes tables into one folder, each with the study's digest below it."""
+
+    def __init__(self, folder: Path, digits: int, study: str) -> None:
+        self.folder, self.digits, self.study = folder, digits, study
+        self.made: list[Path] = []
+
+    def __call__(
+        self,
+        name: str,
+        table: pd.DataFrame,
+        note: str,
+        hidden: Collection[str] = (),
+        ranked: Collection[str] | Mapping[str, pd.Series] = (),
+    ) -> None:
+        """Write a table; see ``write_table``."""
+        said = f"The study's digest: {self.study}\n\n{note}"
+        write_table(self.folder / name, table, said, self.digits, hidden, ranked)
+        self.made += [self.folder / f"{name}{form}" for form in FORMS]
+
+
 def write_table(
     path: Path,
     table: pd.DataFrame,
     note: str,
     digits: int,
     hidden: Collection[str] = (),
-    ranked: Collection[str] = (),
+    ranked: Collection[str] | Mapping[str, pd.Series] = (),
 ) -> None:
     """Write ``table`` as ``path`` with the suffixes ``FORMS``, ``note`` below the one in Markdown.
 
     People are spared the columns ``hidden``, get numbers of so many ``digits`` behind the point,
     and see a mean beside its standard deviation, the column of its name with ``_sd`` behind it. Of
-    the columns ``ranked``, where larger is better, the best is bold and the second underlined; rows
-    whose ``source`` is not "measured" have no rank.
+    the columns ``ranked``, where larger is better, the best is bold and the second underlined. A
+    mapping says which rows are ranked in each; else all are whose ``source``, if there is that
+    column, is "measured".
     """
     ranks = _ranks(table, ranked)
     shown = _readable(table[[name for name in table if name not in hidden]], digits)
@@ -47,11 +69,12 @@ def note_of(path: Path) -> str:
     return path.with_suffix(".md").read_text(encoding="utf-8").rpartition("\n\n")[2].strip()
 
 
-def _ranks(table: pd.DataFrame, ranked: Collection[str]) -> pd.DataFrame:
+def _ranks(table: pd.DataFrame, ranked: Collection[str] | Mapping[str, pd.Series]) -> pd.DataFrame:
     """Return 1 for the best of a column, 2 for the second, 0 for the rest; equals share a rank."""
     ranks = pd.DataFrame(0, index=table.index, columns=table.columns)
-    own = table["source"] == "measured" if "source" in table else pd.Series(True, table.index)
+    measured = table["source"] == "measured" if "source" in table else pd.Series(True, table.index)
     for name in ranked:
+        own = ranked[name] if isinstance(ranked, Mapping) else measured
         if name in table and own.sum() > 1:
             places = table.loc[own, name].rank(method="dense", ascending=False)
             ranks.loc[own, name] = places.where(places <= 2, 0).fillna(0).astype(int)

@@ -21,7 +21,7 @@ WORDS = -(2**41)
 class Codebook:
     """Maps label values, words or colours to class indices, and counts those it does not know.
 
-    ``classes`` lists for each class index all keys that mean it: values and words, or RGB
+    ``classes`` lists for each class index all keys that mean it, if any: values and words, or RGB
     colours. ``ignored`` keys are known and become ``ignore`` in silence. A colour that differs
     by at most ``tolerance`` in each channel from a known one means the same as the nearest.
     """
@@ -33,7 +33,7 @@ class Codebook:
         ignore: int,
         tolerance: int = 0,
     ) -> None:
-        self.as_rgb = isinstance(classes[0][0], tuple)
+        self.as_rgb = any(isinstance(key, tuple) for keys in classes for key in keys)
         self.ignore = ignore
         self.unlisted: Counter[Key] = Counter()
         self.tolerance = tolerance if self.as_rgb else 0

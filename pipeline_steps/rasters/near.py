@@ -15,9 +15,13 @@ def near_boundary(labels: np.ndarray, reach: int) -> np.ndarray:
     """
     if not reach:
         return np.zeros(labels.shape, bool)
-    is_known = labels != IGNORE
-    highest = _extreme(np.where(is_known, labels, 0), reach, np.maximum)
-    return is_known & (highest != _extreme(labels, reach, np.minimum))
+    padded, is_known = np.pad(labels, reach, mode="edge"), labels != IGNORE
+    if is_known.all():
+        # a square is of one class where all of its squares of 2 by 2 are
+        return _spread(_changes(padded), 2 * reach, np.logical_or)
+    # times 0 or 1 is far quicker than to choose
+    highest = _spread(padded * (padded != IGNORE), 2 * reach + 1, np.maximum)
+    return is_known & (highest != _spread(padded, 2 * reach + 1, np.minimum))
 
 
 def bands(labels: np.ndarray, reaches: Sequence[int]) -> np.ndarray:
@@ -28,18 +32,23 @@ def bands(labels: np.ndarray, reaches: Sequence[int]) -> np.ndarray:
     return found
 
 
-def _extreme(values: np.ndarray, reach: int, of: np.ufunc) -> np.ndarray:
-    """Return the largest or least value of the square around every pixel, cut off at the edge.
+def _changes(labels: np.ndarray) -> np.ndarray:
+    """Return which squares of 2 by 2 are of more than one class, bool [H - 1, W - 1]."""
+    across = labels[:, :-1] != labels[:, 1:]
+    down = labels[:-1, :-1] != labels[1:, :-1]
+    return across[:-1] | across[1:] | down
+
+
+def _spread(values: np.ndarray, side: int, of: np.ufunc) -> np.ndarray:
+    """Return ``of`` all values of every whole square of ``side`` pixels.
 
     Spans double, so a square costs a few passes over bytes whatever its size.
     """
-    for axis in (0, 1):
-        pads = [(reach, reach) if one == axis else (0, 0) for one in (0, 1)]
-        moved = np.moveaxis(np.pad(values, pads, mode="edge"), axis, 0)
-        span, wanted = 1, 2 * reach + 1
-        while span < wanted:
-            step = min(span, wanted - span)
-            moved = of(moved[:-step], moved[step:])
+    for _ in range(2):
+        span = 1
+        while span < side:
+            step = min(span, side - span)
+            values = of(values[:-step], values[step:])
             span += step
-        values = np.moveaxis(moved, 0, axis)
+        values = values.T
     return values

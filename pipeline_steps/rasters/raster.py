@@ -28,6 +28,9 @@ UNREADABLE = (RasterioError, CPLE_BaseError, TransformNotInvertibleError, Unicod
 CACHE_BYTES = 256 * 2**20
 """What GDAL may keep of decoded blocks: a row of windows over striped files of usual width."""
 
+FEW_CACHE_BYTES = 64 * 2**20
+"""What it may keep of files in tiles, of which a row or two are looked at again."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -78,8 +81,10 @@ class Grid:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[DatasetReader]:
+def opened(path: Path, is_beside: bool = False) -> Iterator[DatasetReader]:
     """Open a raster; whatever GDAL cannot read ends as ValueError with the file's name.
+
+    What ``is_beside`` other work, and in tiles, is read by one thread with a smaller cache.
 
     GDAL itself only warns of a truncated JPEG and fills it with grey, and decodes a whole PNG
     without looking at its checksums; here both are errors.
@@ -88,8 +93,8 @@ def opened(path: Path) -> Iterator[DatasetReader]:
         rasterio.Env(
             GDAL_ERROR_ON_LIBJPEG_WARNING="YES",
             GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
-            GDAL_NUM_THREADS="ALL_CPUS",
-            GDAL_CACHEMAX=CACHE_BYTES,
+            GDAL_NUM_THREADS="1" if is_beside else "ALL_CPUS",
+            GDAL_CACHEMAX=FEW_CACHE_BYTES if is_beside else CACHE_BYTES,
         ),
         warnings.catch_warnings(),
     ):

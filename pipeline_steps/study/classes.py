@@ -1,6 +1,7 @@
 """Classes: how they are written in label files, what they are called, how they look."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -22,7 +23,7 @@ def plain(key: Key) -> Key:
 
 
 class ClassCode(StageParams):
-    """A class's name, and how label files write it: by values and words, or by colours."""
+    """A class's name, and how label files write it: by values and words, by colours or never."""
 
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")]
     """What tables and legends call it."""
@@ -35,8 +36,8 @@ class ClassCode(StageParams):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "ClassCode":
-        if (self.value is None) == (self.rgb is None):
-            raise ValueError(f"class {self.name!r}: expected exactly one of value and rgb")
+        if self.value is not None and self.rgb is not None:
+            raise ValueError(f"class {self.name!r}: has value and rgb, expected one of them")
         return self
 
     @property
@@ -44,8 +45,33 @@ class ClassCode(StageParams):
         """Return every value, word or colour that means this class."""
         if self.rgb is not None:
             return (self.rgb,)
+        if self.value is None:
+            return ()
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         return tuple(map(plain, values))
+
+
+def check_labels(classes: Sequence[ClassCode], ignored: Sequence[Key], under: str = "") -> None:
+    """Raise ValueError where labels do not tell ``classes`` and what is ``ignored`` apart.
+
+    ``under`` is the beginning of their keys.
+    """
+    names, labelled = [c.name for c in classes], [c for c in classes if c.keys]
+    keys = [key for c in labelled for key in c.keys]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{under}classes: names are {names}, expected each name once")
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{under}classes: a value or rgb stands twice, expected each label once")
+    if len({c.rgb is None for c in labelled}) > 1:
+        raise ValueError(f"{under}classes: some have value and some rgb, expected one kind for all")
+    by_colour = any(isinstance(key, tuple) for key in keys)
+    if keys and any(isinstance(key, tuple) != by_colour for key in ignored):
+        kind = "colours" if by_colour else "values"
+        raise ValueError(f"{under}tile.ignore_labels: expected {kind}, as in classes")
+    if set(keys) & set(map(plain, ignored)):
+        raise ValueError(
+            f"{under}tile.ignore_labels: names a label of the classes, expected others"
+        )
 
 
 class ClassLook(StageParams):

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +11,11 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline_steps.study.cells import Cell
-from pipeline_steps.study.classes import ClassSpec, plain
+from pipeline_steps.study.classes import ClassSpec, check_labels
+from pipeline_steps.study.domains import Domain, Reading, readings_of
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
 from pipeline_steps.study.experiments import Experiment, Planned, Slug, expanded
-from pipeline_steps.study.overlay import file_with, overlaid, settled
+from pipeline_steps.study.overlay import file_with, merged, overlaid, settled
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.bundle import Params as Bundle
@@ -34,8 +35,9 @@ from pipeline_steps.study.params.tabulate import Params as Tabulate
 from pipeline_steps.study.params.tile import Params as Tile
 from pipeline_steps.study.params.train import Params as Train
 from pipeline_steps.study.runs import Run, dealt, is_part, runs_of
-from pipeline_steps.study.scenes import Scene, read_scenes
+from pipeline_steps.study.scenes import Scene, read_domains, read_scenes
 from pipeline_steps.study.teachers import ELEVATION, Teacher, teachers_of
+from pipeline_steps.study.variants import sources
 
 MADE = "results/synthesize"
 """Where the demo's scenes come into being."""
@@ -53,6 +55,9 @@ class Study(StageParams):
 
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=2, max_length=255)]
     """The classes, in the order of their index in maps and tables."""
+
+    domains: dict[Slug, Domain] = Field({})
+    """How scenes are read whose `domain` in the table is this one, where that differs."""
 
     synthesize: Synthesize | None = None
     """The demo's towns; without this section nothing is synthesized."""
@@ -135,20 +140,10 @@ class Study(StageParams):
 
     @model_validator(mode="after")
     def _classes_agree(self) -> "Study":
+        check_labels(self.classes, self.tile.ignore_labels)
         names = [c.name for c in self.classes]
-        keys = [key for c in self.classes for key in c.keys]
-        if len(set(names)) < len(names):
-            raise ValueError(f"classes: names are {names}, expected each name once")
-        if len(set(keys)) < len(keys):
-            raise ValueError("classes: a value or rgb stands twice, expected each label once")
-        if len({c.rgb is None for c in self.classes}) > 1:
-            raise ValueError("classes: some have value and some rgb, expected one kind for all")
-        by_colour = self.classes[0].rgb is not None
-        if any(isinstance(key, tuple) != by_colour for key in self.tile.ignore_labels):
-            kind = "colours" if by_colour else "values"
-            raise ValueError(f"tile.ignore_labels: expected {kind}, as in classes")
-        if set(keys) & set(map(plain, self.tile.ignore_labels)):
-            raise ValueError("tile.ignore_labels: names a label of the classes, expected others")
+        self._classes_are_labelled(names)
+        self._crosswalk_has_every_class_once(names)
         pairs, bands = self.stretch.limits or (), len(self.tile.bands)
         if len(pairs) not in (0, 1, bands):
             raise ValueError(f"stretch.limits: {len(pairs)} pairs found, expected 1 or {bands}")
@@ -167,6 +162,42 @@ class Study(StageParams):
             raise ValueError("predict.outputs: has no confidence, expected it for deliver")
         return self
 
+    def _classes_are_labelled(self, names: list[str]) -> None:
+        """Raise ValueError for a class that no label means, or a domain's that is none."""
+        labelled = {c.name for c in self.classes if c.keys}
+        for name, domain in self.domains.items():
+            for one in domain.classes or ():
+                if one.name not in names:
+                    raise ValueError(
+                        f"domains.{name}.classes: has {one.name!r}, expected one of"
+                        f" {', '.join(names)}"
+                    )
+                if not one.keys:
+                    raise ValueError(
+                        f"domains.{name}.classes: {one.name!r} has no label, expected value or rgb"
+                    )
+                labelled.add(one.name)
+        for name in names:
+            if name not in labelled:
+                raise ValueError(
+                    f"class {name!r}: has no label, expected value or rgb here or in a domain"
+                )
+
+    def _crosswalk_has_every_class_once(self, names: list[str]) -> None:
+        crosswalk = self.tabulate.crosswalk
+        found = [name for parts in crosswalk.values() for name in parts]
+        for name in found:
+            if name not in names:
+                raise ValueError(
+                    f"tabulate.crosswalk: has {name!r}, expected classes: {', '.join(names)}"
+                )
+        for name in names:
+            if crosswalk and found.count(name) != 1:
+                raise ValueError(
+                    f"tabulate.crosswalk: has {name!r} {found.count(name)} times, expected every"
+                    " class once"
+                )
+
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
@@ -184,6 +215,7 @@ class Loaded:
     trainings: dict[str, Train]
     teachers: dict[str, Teacher]
     folds: dict[str, int]
+    readings: dict[str, Reading]
 
     def split(self, *parts: str, fold: int | None = None) -> list[str]:
         """Return the scenes with ground of ``parts``, in ``fold`` or any, in the table's order."""
@@ -192,6 +224,20 @@ class Loaded:
             for name, scene in self.scenes.items()
             if any(is_part(scene, p, fold, self.folds, self.config.split) for p in parts)
         ]
+
+    def seen(self, experiment: str, *parts: str, fold: int | None = None) -> list[str]:
+        """Return those of them that are of the domains that an experiment learns from."""
+        domains = self.trainings[experiment].domains
+        found = self.split(*parts, fold=fold)
+        return [one for one in found if domains is None or self.scenes[one].domain in domains]
+
+    def domains(self, scenes: Iterable[str]) -> list[str]:
+        """Return the domains of ``scenes``, each once; none where the table has none."""
+        return [one for one in dict.fromkeys(self.scenes[name].domain for name in scenes) if one]
+
+    def reading(self, scene: str) -> Reading:
+        """Return how the files of a scene are read."""
+        return self.readings[self.scenes[scene].domain]
 
     def runs(self, experiment: str) -> list[Run]:
         """Return the runs of an experiment: its trainings, or an ensemble's one for each fold."""
@@ -275,7 +321,11 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     except ValidationError as error:
         place = file_with(key_of(error), files) or where
         raise StudyError(f"{place}: {in_one_line(error)}") from None
-    experiments = expanded(study.experiments, study.ensembles, study.variants, files)
+    table = _beside_its_file(study.scenes, files)
+    domains = read_domains(Path(table))
+    readings = readings_of(domains, study.domains, study.classes, config, files)
+    variants = merged(sources(domains), study.variants)
+    experiments = expanded(study.experiments, study.ensembles, variants, files)
     trainings = {
         name: overlaid(Train, config.get("train") or {}, one.layers, _key(name), files)
         for name, one in experiments.items()
@@ -287,23 +337,49 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
             stated = [*experiments[name].key.split("."), *wrong.partition(" ")[0].split(".")]
             raise StudyError(f"{file_with(stated, files) or where}: {_key(name)}.{wrong}")
     _ensembles_agree(experiments, trainings, files)
-    if study.tabulate.baseline not in (None, *experiments):
-        key = "tabulate.baseline"
-        raise StudyError(
-            f"{file_with(key.split('.'), files) or where}: {key} is {study.tabulate.baseline!r},"
-            f" expected one of {', '.join(experiments)}"
-        )
-    table = _beside_its_file(study.scenes, files)
+    _baseline_is_known(study.tabulate.baseline, experiments, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
     folds = dealt(scenes.values(), study.split)
-    loaded = Loaded(study, table, root, scenes, experiments, trainings, teachers, folds)
+    loaded = Loaded(study, table, root, scenes, experiments, trainings, teachers, folds, readings)
+    _domains_suffice(loaded, files)
     _scenes_suffice(loaded, table)
     return loaded
 
 
 def _key(experiment: str) -> str:
     return f"experiments.{experiment}.train"
+
+
+def _baseline_is_known(
+    baseline: str | None, experiments: dict[str, Planned], files: list[str]
+) -> None:
+    if baseline not in (None, *experiments):
+        raise StudyError(
+            f"{file_with(['tabulate', 'baseline'], files) or 'the study'}: tabulate.baseline is"
+            f" {baseline!r}, expected one of {', '.join(experiments)}"
+        )
+
+
+def _domains_suffice(loaded: Loaded, files: list[str]) -> None:
+    """Raise StudyError where an experiment learns from a domain without a training scene."""
+    known = loaded.domains(loaded.split("train"))
+    for name, training in loaded.trainings.items():
+        for domain in training.domains or ():
+            if domain not in known:
+                stated = [*loaded.experiments[name].key.split("."), "domains"]
+                raise StudyError(
+                    f"{file_with(stated, files) or 'the study'}: {_key(name)}.domains has"
+                    f" {domain!r}, expected domains with a training scene:"
+                    f" {', '.join(known) or 'there is none'}"
+                )
+        for fold in dict.fromkeys(run.fold for run in loaded.runs(name)):
+            if training.domains and not loaded.seen(name, "train", fold=fold):
+                raise StudyError(
+                    f"{loaded.table}: fold {fold} has no training scene of domain"
+                    f" {', '.join(training.domains)}, expected one, since experiment {name!r}"
+                    " learns from it alone"
+                )
 
 
 def _misfits(training: Train, study: Study, teachers: dict[str, Teacher]) -> Iterator[str]:
@@ -359,16 +435,16 @@ def _scenes_suffice(loaded: Loaded, table: str) -> None:
     for name in loaded.teachers:
         _teacher_can_learn(loaded, name, table)
     for name, training in loaded.trainings.items():
-        if training.patience is not None and not loaded.split("val"):
+        if training.patience is not None and not loaded.seen(name, "val"):
             raise StudyError(
                 f"{table}: no scene has ground for validation, expected a split val, or blocks with"
                 f" a share of it, since experiment {name!r} has patience"
             )
         if not training.network.prompter or training.teacher != ELEVATION:
             continue
-        fed = training.network.is_fed
-        for scene in loaded.scenes.values():
-            if (fed or scene.name in loaded.split("train")) and not scene.elevation:
+        mapped = loaded.split("val", "test", "predict") if training.network.is_fed else []
+        for scene in map(loaded.scenes.get, [*loaded.seen(name, "train"), *mapped]):
+            if not scene.elevation:
                 raise StudyError(
                     f"{table}: elevation of {scene.name!r} is empty, expected a path since"
                     f" experiment {name!r} uses it"

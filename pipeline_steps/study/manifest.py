@@ -15,9 +15,7 @@ from typing import Any
 from pipeline_steps.study.fingerprint import fingerprint, versions_of
 from pipeline_steps.study.params.base import StageParams
 
-MANIFEST = "manifest.json"
-
-MANIFESTS = (MANIFEST, "bundle.json", "map.json")
+MANIFESTS = ("manifest.json", "bundle.json", "map.json")
 """What a manifest can be called; the last two leave their study, or never had one."""
 
 SEAL = ',\n "seal": "'

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
+from pipeline_steps.study.params.base import as_json
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.runs import Run
 from pipeline_steps.study.scenes import LAYERS
 from pipeline_steps.study.sidecars import sidecars_of
 from pipeline_steps.study.teachers import ELEVATION
+from pipeline_steps.study.transfer import Learner, Target, Transfer
 
 
 def map_names(outputs: Iterable[str], many: bool) -> list[str]:
@@ -209,3 +211,44 @@ class Paths:
             facts |= {"is_prompted": is_prompted, "is_fed": is_taught and is_fed}
             found.append(Prompts(experiment=name, **facts))
         return found
+
+    def transfer(self) -> Transfer:
+        """Return who learned from which domain and which are tested on, if there are any."""
+        study, targets = self.study, []
+        tested = study.split("test")
+        for domain in study.domains(tested):
+            scenes = tuple(name for name in tested if study.scenes[name].domain == domain)
+            told = tuple(one.name for one in study.readings[domain].classes if one.keys)
+            targets.append(Target(domain=domain, scenes=scenes, classes=told))
+        return Transfer(targets=tuple(targets), learners=tuple(self._learners() if targets else ()))
+
+    def _learners(self) -> list[Learner]:
+        study = self.study
+        # what two experiments have in common that differ in their domains alone
+        settings = {
+            name: as_json(training.model_copy(update={"domains": None}))
+            for name, training in study.trainings.items()
+        }
+        learned = {name: study.seen(name, "train") for name in study.trainings}
+        found = []
+        for name, planned in study.experiments.items():
+            like = [one for one in settings if settings[one] == settings.get(name)]
+            members = planned.ensemble or (name,)
+            source = tuple(study.domains(scene for one in members for scene in learned[one]))
+            at_home: dict[str, str] = {}
+            for other in like:
+                domains = study.domains(learned[other])
+                if len(domains) == 1:
+                    at_home.setdefault(domains[0], other)
+            system = ", ".join(dict.fromkeys(map(self._system, like))) or name
+            found.append(Learner(experiment=name, system=system, source=source, at_home=at_home))
+        return found
+
+    def _system(self, experiment: str) -> str:
+        """Return an experiment's name, less the values of a grid that choose domains alone."""
+        planned = self.study.experiments[experiment]
+        if planned.cell is None:
+            return experiment
+        values = zip(planned.cell.values.values(), planned.layers[1:], strict=True)
+        rest = [value for value, (_, layer) in values if layer.keys() != {"domains"}]
+        return "-".join([planned.cell.grid, *rest])

@@ -163,10 +163,11 @@ def _window(teacher: Teacher) -> int:
 def _seen(study: Loaded) -> set[tuple[str, str]]:
     """Return the pairs of a teacher and a scene that it sees, to be label, fed or judged."""
     pairs = set()
-    for training in study.trainings.values():
+    for name, training in study.trainings.items():
         if training.network.prompter:
-            parts = ("train", "val", "test", *(("predict",) if training.network.is_fed else ()))
-            pairs |= {(training.teacher, scene) for scene in study.split(*parts)}
+            mapped = ("val", "test", "predict") if training.network.is_fed else ("test",)
+            scenes = [*study.seen(name, "train", "val"), *study.split(*mapped)]
+            pairs |= {(training.teacher, scene) for scene in scenes}
     return pairs
 
 

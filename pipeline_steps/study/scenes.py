@@ -9,10 +9,12 @@ from pathlib import Path
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.patterns import is_pattern, matches, partners
 
-COLUMNS = ("scene", "image", "labels", "elevation", "terrain", "list", "split")
+COLUMNS = ("scene", "image", "labels", "elevation", "terrain", "list", "domain", "split")
 SPLITS = ("train", "val", "test", "predict", "blocks", "folds")
 LAYERS = ("labels", "elevation", "terrain")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?<!_sd)")
+"""A domain is a value of a grid, and a column of a table, where ``_sd`` is a deviation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Scene:
     listed: str | None = None
     """The text file that says which of the glob's matches belong to the scene."""
 
+    domain: str = ""
+    """The data set, region or sensor that it is of, where the table tells them apart."""
+
     @property
     def files(self) -> tuple[str, ...]:
         """Return every file of the scene that is read for its pixels."""
@@ -50,6 +55,7 @@ def read_scenes(
     """
     scenes: dict[str, Scene] = {}
     owners: dict[str, str] = {}
+    without: list[str] = []
     for number, row in _rows(table):
         if only not in (None, row["scene"]):
             continue
@@ -65,10 +71,18 @@ def read_scenes(
                     " an image"
                 )
         scenes[scene.name] = scene
+        without += [] if scene.domain else [place]
+    if 0 < len(without) < len(scenes):
+        raise StudyError(f"{without[0]}: domain is empty, expected a name, as other rows have one")
     if not scenes:
         wanted = "at least one row" if only is None else f"a row of {only!r}"
         raise StudyError(f"{table}: no scenes found, expected {wanted}")
     return scenes
+
+
+def read_domains(table: Path) -> list[str]:
+    """Return the domains that ``table`` names, each once, whether or not the data are there."""
+    return [one for one in dict.fromkeys(row.get("domain") for _, row in _rows(table)) if one]
 
 
 def scene_of(name: str, image: str) -> Scene:
@@ -133,13 +147,19 @@ class _Row:
             is_folder=is_pattern(self.cell["image"]),
             raster_names=_names(images),
             listed=listed,
+            domain=self.cell["domain"],
         )
 
     def _words(self) -> None:
-        name, split = self.cell["scene"], self.cell["split"]
+        name, domain, split = (self.cell[column] for column in ("scene", "domain", "split"))
         if not NAME.fullmatch(name):
             raise StudyError(
                 f"{self.place}: scene is {name!r}, expected letters, digits, '.', '_' and '-' only"
+            )
+        if domain and not DOMAIN.fullmatch(domain):
+            raise StudyError(
+                f"{self.place}: domain is {domain!r}, expected letters, digits, '_' and '-' only,"
+                " and no '_sd' at its end"
             )
         if split not in SPLITS:
             raise StudyError(

@@ -1,5 +1,6 @@
 """What a value of a grid's axis means: overrides of `train`, built in or a study's own."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from pipeline_steps.study.params.network import TEACHER
@@ -59,3 +60,9 @@ BUILT_IN: Variants = {
     },
 }
 """What every study has."""
+
+
+def sources(domains: Iterable[str]) -> Variants:
+    """Return the axis that a study with domains has beside these: which one is learned from."""
+    found = {name: {"domains": [name]} for name in domains}
+    return {"source": found} if found else {}

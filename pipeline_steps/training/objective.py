@@ -57,8 +57,12 @@ class Objective:
 
 
 def weights_of(kind: str, counts: np.ndarray) -> torch.Tensor | None:
-    """Return a weight for each class by its pixels [K]: ``sqrt`` is one over their root, mean 1."""
+    """Return a weight for each class by its pixels [K]: ``sqrt`` is one over their root, mean 1.
+
+    A class without a pixel has no weight, and no part in the mean.
+    """
     if kind == "none":
         return None
-    weights = 1 / np.sqrt(counts / counts.sum())
-    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+    present = counts > 0
+    weights = np.divide(1, np.sqrt(counts / counts.sum()), out=np.zeros(len(counts)), where=present)
+    return torch.tensor(weights / weights[present].mean(), dtype=torch.float32)

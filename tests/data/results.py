@@ -12,6 +12,7 @@ from pipeline_steps.rasters.store import new_array, open_array
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode, ClassLook
 from pipeline_steps.study.prompts import Prompts
+from pipeline_steps.study.transfer import Transfer
 from tests.steps.conftest import stretch_file, tile_arguments
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page" / "index.html.jinja"
@@ -40,6 +41,10 @@ TABLES = ("overall", "classes", "confusion", "depth", "differences", "reliabilit
 SURE = np.zeros((101, 2), int)
 SURE[80] = 1, 3
 """Pixels by confidence: four of 80 %, three of them right."""
+
+
+NOWHERE = Transfer(targets=(), learners=())
+"""A study without domains."""
 
 
 class Results:
@@ -170,7 +175,7 @@ class Results:
         findings = self.folder / "findings.json"
         findings.write_text('{"leaks": []}')
         inputs = (self.counts, self.qualities, [], [], self.folder / "benchmarks", findings)
-        tabulate.run(*inputs, tables, [], tabulate.Params())
+        tabulate.run(*inputs, tables, [], NOWHERE, tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(
             self.tiles,

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -74,15 +74,19 @@ def command(source: Path, study: Path, *more: str) -> list[str]:
 
 
 def snakemake(
-    source: Path, study: Path, *more: str, before: Sequence[str] = ()
+    source: Path,
+    study: Path,
+    *more: str,
+    before: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
     """Run a study in its own folder; status and what was printed come back.
 
-    ``before`` is a command that runs it.
+    ``before`` is a command that runs it, ``env`` has further variables of its environment.
     """
     return subprocess.run(
         [*before, *command(source, study, *more)],
-        env=environment(),
+        env=environment() | dict(env or {}),
         capture_output=True,
         text=True,
     )
@@ -98,9 +102,11 @@ def without_network() -> list[str]:
     return alone if is_able else []
 
 
-def stale(source: Path, study: Path, *more: str) -> dict[str, int]:
+def stale(
+    source: Path, study: Path, *more: str, env: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Return how many jobs of each rule would run, by a dry run."""
-    done = snakemake(source, study, "-n", *more)
+    done = snakemake(source, study, "-n", *more, env=env)
     assert done.returncode == 0, done.stderr
     if "Nothing to be done" in done.stdout + done.stderr:
         return {}

@@ -14,6 +14,7 @@ from pipeline_steps import check
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode
+from pipeline_steps.study.domains import Reading
 from pipeline_steps.study.params.check import Params as Check
 from pipeline_steps.study.params.fetch import Params as Models
 from pipeline_steps.study.params.split import Params as Split
@@ -48,7 +49,8 @@ def pixels_of(path):
 def look(folder, *rows, classes=BUILDINGS, tile=None, split=None, **params):
     """Check a study; return its record and whether it may run."""
     paths = {name: folder / f"{name}.json" for name in ("findings", "record", "text")}
-    arguments = {"classes": classes, "models": Models(), "tile": tile or Tile(), "plan": PLAN}
+    how = Reading(classes=tuple(classes), tile=tile or Tile())
+    arguments = {"readings": {"": how}, "models": Models(), "plan": PLAN}
     arguments |= {"split": split or Split(), "params": Check(**params)}
     try:
         check.run(write_table(folder, *rows), str(folder), **paths, **arguments)

@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_steps.check import Cached, Models, Params, Plan, Split, Tile, run
+from pipeline_steps.check import Cached, Models, Params, Plan, Reading, Split, run
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.params.fetch import Model
+from pipeline_steps.study.params.tile import Params as Tile
 from tests.steps.conftest import CODES
 
 GRID = Grid(64, 64, "EPSG:32632", (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
@@ -22,10 +23,12 @@ def check(folder, labels=LABELS, grid=GRID, image=GRID, rows=(), **changes):
     table = folder / "scenes.tsv"
     head = "scene\timage\tlabels\tsplit\na\timage.tif\tlabels.tif\ttrain\n"
     table.write_text(head + "".join(rows))
-    settings = {"models": Models(), "tile": Tile(), "plan": PLAN, "params": Params()} | changes
+    how = Reading(classes=tuple(CODES), tile=changes.pop("tile", Tile()))
+    settings = {"models": Models(), "readings": {"": how}, "plan": PLAN, "params": Params()}
+    settings |= changes
     files = {"findings": "findings.json", "record": "check.json", "text": "check.txt"}
     paths = {name: folder / file for name, file in files.items()}
-    run(table, str(folder), **paths, classes=CODES, split=Split(), **settings)
+    run(table, str(folder), **paths, split=Split(), **settings)
     assert paths["findings"].read_bytes() == paths["record"].read_bytes()
     return json.loads(paths["findings"].read_text())
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline_steps import check
 from pipeline_steps.rasters.raster import Grid
+from pipeline_steps.study.domains import Reading
 from pipeline_steps.study.params.check import Params as Check
 from pipeline_steps.study.params.fetch import Params as Models
 from pipeline_steps.study.params.split import Params as Split
@@ -255,14 +256,13 @@ def check_scene(folder, row):
         "record": folder / "r.json",
         "text": folder / "t.txt",
     }
-    tile, params = Tile(**TILE), Check(orientation="warning")
+    how, params = Reading(classes=tuple(VALUES), tile=Tile(**TILE)), Check(orientation="warning")
     check.run(
         table,
         str(folder),
         **paths,
-        classes=VALUES,
+        readings={"": how},
         models=Models(),
-        tile=tile,
         split=Split(),
         plan=PLAN,
         params=params,

@@ -12,6 +12,7 @@ from sklearn import metrics
 from pipeline_steps import tabulate
 from pipeline_steps.presentation.depth_tables import PREDICTED
 from pipeline_steps.study.cells import Cell
+from pipeline_steps.study.transfer import Learner, Target, Transfer
 
 TABLES = (
     *("overall", "differences", "classes", "confusion", "scenes", "strata", "calibration"),
@@ -53,8 +54,20 @@ def counted(
     return file
 
 
+NOWHERE = Transfer(targets=(), learners=())
+
+
 def made(
-    folder, counts, qualities=(), digits=3, leaks=(), divided=(), cells=(), models=(), **settings
+    folder,
+    counts,
+    qualities=(),
+    digits=3,
+    leaks=(),
+    divided=(),
+    cells=(),
+    models=(),
+    transfer=NOWHERE,
+    **settings,
 ):
     """Tabulate; ``leaks`` are what ``check`` measured, ``divided`` the manifests of divisions."""
     tables, findings, splits = folder / "tables", folder / "findings.json", []
@@ -64,7 +77,7 @@ def made(
         splits[-1].write_text(json.dumps(facts))
     params = tabulate.Params(digits=digits, **settings)
     inputs = (counts, list(qualities), splits, list(models), folder / "benchmarks", findings)
-    tabulate.run(*inputs, tables, list(cells), params)
+    tabulate.run(*inputs, tables, list(cells), transfer, params)
     return tables
 
 
@@ -712,3 +725,161 @@ def test_the_studys_digest_is_of_results_and_of_nothing_that_is_printed(tmp_path
     ]
 
     assert found[0] == found[1] != found[2]
+
+
+def test_an_axis_called_source_stays_where_others_figures_are_reported_and_seeds_are_single(
+    tmp_path,
+):
+    cells = [Cell(experiment=f"g-{n}", grid="g", values={"source": n}) for n in ("near", "far")]
+    counts = [
+        counted(tmp_path, one.experiment, 0, "a", m)
+        for one, m in zip(cells, (GOOD, FAIR), strict=True)
+    ]
+
+    tables = made(tmp_path, counts, cells=cells, reported=({"name": "a paper", "miou": 0.9},))
+
+    near, far = read(tables, "ablation")
+    assert (near["source"], far["source"]) == ("near", "far")
+    assert float(far["delta_miou"]) == pytest.approx(7 / 12 - 31 / 40)
+    assert far["delta_miou_sd"] == ""
+
+
+# Transfer
+
+
+def crossing(*learners, targets=("near", "far"), classes=NAMES):
+    """Return who learned where; each target has the scenes `<target>-1` and `<target>-2`."""
+    return Transfer(
+        targets=tuple(
+            Target(domain=name, scenes=(f"{name}-1", f"{name}-2"), classes=tuple(classes))
+            for name in targets
+        ),
+        learners=learners,
+    )
+
+
+def learner(name, *source, **at_home):
+    return Learner(experiment=name, system="net", source=source, at_home=at_home)
+
+
+HOMES = {"near": "n", "far": "f"}
+CROSSED = crossing(
+    learner("n", "near", **HOMES), learner("f", "far", **HOMES), learner("b", "near", "far")
+)
+LOW = [[1, 3], [2, 2]]
+"""IoU 1/6 and 2/7."""
+
+
+def crossed(folder, seeds=2):
+    """Write counts in which each experiment is good where it learned, and else poor."""
+    good = {"n": ["near"], "f": ["far"], "b": ["near", "far"]}
+    return [
+        counted(folder, name, seed, f"{domain}-{number}", matrix)
+        for name, domains in good.items()
+        for seed in range(seeds)
+        for domain in HOMES
+        for number, matrix in ((1, GOOD if domain in domains else LOW), (2, EMPTY))
+    ]
+
+
+def test_transfer_has_a_column_of_miou_for_each_target_and_the_drop_to_learning_there(tmp_path):
+    tables = made(tmp_path, crossed(tmp_path), transfer=CROSSED)
+
+    near, far, both = read(tables, "transfer")
+    assert list(near) == [
+        *("experiment", "system", "source", "seeds", "miou_near", "miou_near_sd"),
+        *("miou_far", "miou_far_sd", "drop", "drop_near", "drop_far"),
+    ]
+    assert [row["source"] for row in (near, far, both)] == ["near", "far", "near+far"]
+    good, low = 31 / 40, (1 / 6 + 2 / 7) / 2
+    for row, home, abroad in ((near, "near", "far"), (far, "far", "near")):
+        assert float(row[f"miou_{home}"]) == pytest.approx(good)
+        assert float(row[f"miou_{abroad}"]) == pytest.approx(low)
+        assert float(row["drop"]) == float(row[f"drop_{abroad}"]) == pytest.approx(good - low)
+        assert row[f"drop_{home}"] == ""
+    assert (both["drop"], both["drop_near"], both["drop_far"]) == ("", "", "")
+    text = (tables / "transfer.md").read_text(encoding="utf-8")
+    assert "drop_near" not in text and "system" not in text.partition("\n")[0]
+    assert "source is the domains that an experiment learned from" in text
+
+
+def test_the_drop_is_a_mean_over_targets_where_someone_is_at_home(tmp_path):
+    homes = {"near": "n", "far": "f"}
+    transfer = crossing(
+        learner("n", "near", **homes),
+        learner("f", "far", **homes),
+        learner("s", "sea", **homes),
+        targets=("near", "far", "moon"),
+    )
+    ious = {"n": (GOOD, LOW), "f": (LOW, FAIR), "s": (LOW, LOW)}
+    counts = [
+        counted(tmp_path, name, 0, scene, matrix)
+        for name, (near, far) in ious.items()
+        for scene, matrix in (("near-1", near), ("far-1", far), ("moon-1", LOW))
+    ]
+
+    rows = {
+        row["experiment"]: row
+        for row in read(made(tmp_path, counts, transfer=transfer), "transfer")
+    }
+    low = (1 / 6 + 2 / 7) / 2
+    assert rows["s"]["drop_moon"] == ""
+    assert float(rows["s"]["drop"]) == pytest.approx((31 / 40 - low + 7 / 12 - low) / 2)
+
+
+def test_counts_of_a_targets_scenes_and_folds_are_summed_for_each_seed(tmp_path):
+    parts = {(0, 0, "near-1"): GOOD, (0, 1, "near-2"): LOW, (1, 0, "near-1"): FAIR}
+    counts = [
+        counted(tmp_path, "n", seed, scene, matrix, fold=fold)
+        for (seed, fold, scene), matrix in parts.items()
+    ]
+    transfer = crossing(learner("n", "near"), targets=("near",))
+
+    row = one(read(made(tmp_path, counts, transfer=transfer), "transfer"))
+
+    # [[4, 4], [2, 6]]: 4 of 10 and 6 of 12
+    each = np.array([(4 / 10 + 6 / 12) / 2, 7 / 12])
+    assert row["seeds"] == "2"
+    assert float(row["miou_near"]) == pytest.approx(each.mean())
+    assert float(row["miou_near_sd"]) == pytest.approx(each.std(ddof=1))
+
+
+def test_the_best_of_those_that_did_not_learn_from_a_target_is_marked(tmp_path):
+    sources = {"home": ("near",), "good": ("far",), "low": ("far",), "joint": ("near", "far")}
+    transfer = crossing(*(learner(name, *of) for name, of in sources.items()), targets=("near",))
+    matrices = {"home": [[9, 0], [0, 9]], "good": GOOD, "low": LOW, "joint": [[9, 1], [0, 9]]}
+    counts = [counted(tmp_path, name, 0, "near-1", m) for name, m in matrices.items()]
+
+    tables = made(tmp_path, counts, transfer=transfer)
+
+    text = (tables / "transfer.html").read_text(encoding="utf-8")
+    assert re.findall(r"<b>([\d.]+)</b>", text) == [f"{31 / 40:.3f}"]
+    assert re.findall(r"<u>([\d.]+)</u>", text) == [f"{(1 / 6 + 2 / 7) / 2:.3f}"]
+
+
+def test_classes_are_compared_as_the_crosswalk_has_them(tmp_path):
+    names, rng = ["roof", "road", "tree"], np.random.default_rng(3)
+    matrix = rng.integers(1, 50, (3, 3))
+    counts = [counted(tmp_path, "n", 0, "near-1", matrix, names)]
+    transfer = crossing(learner("n", "far"), targets=("near",), classes=["roof", "tree"])
+    crosswalk = {"rest": ("road", "tree"), "roof": ("roof",)}
+
+    tables = made(tmp_path, counts, transfer=transfer, crosswalk=crosswalk)
+
+    pixels = np.repeat(np.indices((3, 3)).reshape(2, 9), matrix.ravel(), axis=1)
+    truth, guess = np.array([1, 0, 0])[pixels]
+    expected = metrics.jaccard_score(truth, guess, average="macro")
+    assert float(one(read(tables, "transfer"))["miou_near"]) == pytest.approx(expected)
+    note = (tables / "transfer.md").read_text(encoding="utf-8")
+    assert "the classes of the crosswalk, rest: road, tree; roof: roof." in note
+
+
+def test_a_class_that_a_targets_labels_do_not_know_is_left_out_of_its_mean(tmp_path):
+    names, matrix = ["roof", "road", "tree"], [[3, 1, 0], [0, 0, 0], [1, 2, 3]]
+    counts = [counted(tmp_path, "n", 0, "near-1", matrix, names)]
+    transfer = crossing(learner("n", "far"), targets=("near",), classes=["roof", "tree"])
+
+    row = one(read(made(tmp_path, counts, transfer=transfer), "transfer"))
+
+    # with road, which the map has and the labels cannot have, it would be a third less
+    assert float(row["miou_near"]) == pytest.approx((3 / 5 + 3 / 6) / 2)

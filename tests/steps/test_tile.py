@@ -313,3 +313,19 @@ def test_elevation_is_unknown_where_the_image_has_no_data(tmp_path):
 
     assert np.isnan(stored(tmp_path, "elevation")[:10]).all()
     assert (stored(tmp_path, "elevation")[10:] == 5).all()
+
+
+def test_a_class_that_the_labels_do_not_know_is_a_class_still(tmp_path):
+    classes = [ClassCode(name="road"), ClassCode(name="other", value=0), ClassCode(name="roof")]
+    classes[2] = classes[2].model_copy(update={"value": (1, 2)})
+    labels = np.random.default_rng(0).integers(0, 3, (1, 40, 50), np.uint8)
+    write_raster(tmp_path / "labels.tif", labels, GRID)
+
+    files = {"image": picture(tmp_path), "labels": tmp_path / "labels.tif"}
+    manifest = tiled(tmp_path / "out", classes=classes, **files)
+
+    assert np.array_equal(stored(tmp_path, "labels"), np.array([1, 2, 2])[labels[0]])
+    assert manifest["classes"] == ["road", "other", "roof"]
+    assert manifest["labelled"] == ["other", "roof"]
+    counts = np.bincount(labels.ravel())
+    assert manifest["label_counts"] == [0, counts[0], counts[1] + counts[2]]

@@ -15,10 +15,12 @@ from pipeline_steps import depth, fetch, tile, train
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.writing import write_raster
+from pipeline_steps.study.classes import ClassCode
 from pipeline_steps.study.manifest import digest_of
 from pipeline_steps.training import objective
 from tests.data.studies import ROOT, environment
 from tests.steps.conftest import (
+    CODES,
     TEACHER,
     division,
     model_files,
@@ -238,6 +240,36 @@ def test_a_class_without_a_pixel_is_named(tmp_path, town):
             tmp_path, tmp_path / "bare" / "manifest.json", training(network={"prompter": False})
         )
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_class_that_no_training_scene_could_label_is_not_missed(tmp_path, town, covered):
+    labels = covered.parents[1] / "labels.tif"
+    bare = [one if number else ClassCode(name=one.name) for number, one in enumerate(CODES)]
+    arguments = tile_arguments(tmp_path / "other", "other", town / "image.tif", labels)
+    tile.run(**arguments | {"classes": bare, "params": tile.Params(ignore_labels=(0,))})
+
+    settings = {"class_weights": "sqrt", "label_smoothing": 0.1, "dice": 1.0, "rare_classes": 0.1}
+    params = training(network={"prompter": False}, **settings)
+    folder = trained(tmp_path / "out", arguments["manifest"], params)
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["label_counts"][0] == 0 and min(manifest["label_counts"][1:]) > 0
+    assert len(manifest["classes"]) == len(CODES)
+    assert np.isfinite(read(folder)["loss"]).all()
+
+
+def test_a_class_that_one_training_scene_labels_is_missed(tmp_path, town, covered):
+    labels = covered.parents[1] / "labels.tif"
+    bare = [one if number else ClassCode(name=one.name) for number, one in enumerate(CODES)]
+    moved = [ClassCode(name=CODES[0].name, value=99), *CODES[1:]]
+    tiles = []
+    for name, codes in (("bare", bare), ("moved", moved)):
+        arguments = tile_arguments(tmp_path / name, name, town / "image.tif", labels)
+        tile.run(**arguments | {"classes": codes, "params": tile.Params(ignore_labels=(0,))})
+        tiles.append(arguments["manifest"])
+
+    with pytest.raises(ValueError, match=f"class '{CODES[0].name}' has 0 pixels in the training"):
+        trained(tmp_path, tiles[0], training(network={"prompter": False}), tiles=tiles)
 
 
 # --- what it is told to do ------------------------------------------------------------------------

@@ -20,10 +20,10 @@ def test_a_label_is_any_integer_of_32_bits_or_a_polygons_word():
     assert spec(value="roof", color="#000000").keys == ("roof",)
 
 
-def test_a_class_has_exactly_one_of_value_and_colour():
-    for fields in ({}, {"value": 3, "rgb": (1, 2, 3)}):
-        with pytest.raises(ValidationError, match="'roof': expected exactly one of value and rgb"):
-            spec(color="#000000", **fields)
+def test_a_class_has_value_or_colour_or_neither_but_not_both():
+    assert spec(color="#000000").keys == ()
+    with pytest.raises(ValidationError, match="'roof': has value and rgb, expected one of them"):
+        spec(color="#000000", value=3, rgb=(1, 2, 3))
 
 
 def test_a_class_by_value_needs_a_display_colour():

@@ -20,7 +20,9 @@ OVERLAY = CONFIG / "studies" / "_pretrained.yaml"
 DUBAI = CONFIG / "studies" / "dubai.yaml"
 """The one preset that needs no pretrained weights."""
 PRESETS = sorted({*CONFIG.glob("studies/[!_]*.yaml")} - {DUBAI})
-REQUIRED = {"scenes", "classes", "classes[].name", "experiments", "tabulate.reported[].name"}
+REQUIRED = {"scenes", "classes", "classes[].name", "experiments", "tabulate.reported[].name"} | {
+    "domains.<name>.classes[].name"
+}
 
 HEADER = "scene\timage\tlabels\televation\tsplit"
 ROWS = ("north\ta.tif\tl.tif\te.tif\ttrain", "south\tb.tif\tl.tif\te.tif\ttest")
@@ -39,6 +41,11 @@ SMALL = {
 CHOSEN = {
     "scenes": "watched.tsv",
     "data_root": ".",
+    "domains": {
+        "town": {
+            "classes": [{"name": "roof", "value": 7}, {"name": "road", "value": 8}],
+        }
+    },
     "synthesize": {},
     "fetch": {
         "models": {
@@ -74,6 +81,7 @@ CHOSEN = {
             "widths": [8, 8, 8, 8],
             "channels": 8,
         },
+        "domains": ["town"],
         "rare_classes": 0.1,
         "patience": 5,
     },
@@ -82,6 +90,7 @@ CHOSEN = {
     "tabulate": {
         "baseline": "seeds",
         "pairs": [["roof", "road"]],
+        "crosswalk": {"built": ["roof"], "paved": ["road"]},
         "reported": [{"name": "a paper", "miou": 0.7, "kappa": 0.8, "oa": 0.9}],
     },
     "variants": {"size": {"small": {"crop": 64}}},
@@ -91,6 +100,7 @@ CHOSEN = {
 BY_COLOUR = {
     "scenes": "blocks.tsv",
     "classes": [{"name": "roof", "rgb": [9, 8, 7]}, {"name": "road", "rgb": [6, 5, 4]}],
+    "domains": {"town": {"classes": [{"name": "road", "rgb": [5, 5, 5]}]}},
     "tile": {"ignore_labels": [[1, 2, 3]]},
     "stretch": {"limits": [[0, 900]]},
     "split": {"folds": 4},
@@ -158,7 +168,10 @@ LEAVES = [(STATED, *leaf) for leaf in leaves(STATED)] + [
     for leaf in leaves(PAINTED_STATED)
     if "rgb" in leaf[0] or leaf[0].startswith(("stretch.limits", "split.folds", "train.network"))
 ]
-LABEL = re.compile(r"classes\.\d+\.value|tile\.(ignore_labels\.\d+|vectors\.(value|background))")
+LABEL = re.compile(
+    r"(domains\.\w+\.)?classes\.\d+\.value"
+    r"|tile\.(ignore_labels\.\d+|vectors\.(value|background))"
+)
 """Keys that take a number or a word."""
 STRIDE = re.compile(r"\.(token_stride|scales\.\d)$")
 ANY_VALUE = re.compile(r"(tile|tile\.elevation)\.nodata|stretch\.limits\.\d+\.\d+")
@@ -172,14 +185,20 @@ def at(tmp_path, monkeypatch):
     for name in ("a.tif", "b.tif", "l.tif", "e.tif"):
         (tmp_path / name).write_text("")
     table(tmp_path)
-    table(tmp_path, ROWS[0].replace("train", "blocks"), name="blocks.tsv")
-    table(tmp_path, *ROWS, "west\tl.tif\tl.tif\t\tval", name="watched.tsv")
+    of_town(tmp_path, ROWS[0].replace("train", "blocks"), name="blocks.tsv")
+    of_town(tmp_path, *ROWS, "west\tl.tif\tl.tif\t\tval", name="watched.tsv")
     return tmp_path
 
 
-def table(folder, *rows, name="scenes.tsv"):
+def table(folder, *rows, name="scenes.tsv", header=HEADER):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("\n".join([HEADER, *(rows or ROWS)]) + "\n")
+    (folder / name).write_text("\n".join([header, *(rows or ROWS)]) + "\n")
+
+
+def of_town(folder, *rows, name):
+    """Write a table whose scenes are all of one domain."""
+    rows = [f"{row}\ttown" for row in rows]
+    table(folder, *rows, name=name, header=f"{HEADER}\tdomain")
 
 
 def loaded(folder, config, name="study.yaml"):
@@ -227,7 +246,7 @@ def test_every_key_has_a_description():
     assert [key for key, field in docs.fields(Study) if not (field.description or "").strip()] == []
 
 
-def test_every_key_but_four_has_a_default():
+def test_every_key_but_few_has_a_default():
     assert {key for key, field in docs.fields(Study) if field.is_required()} == REQUIRED
 
 
@@ -383,8 +402,8 @@ def test_a_missing_key_is_named(at, key):
         ("classes.1.name", "roof", "classes: names are ['roof', 'roof'], expected each name once"),
         ("classes.1.value", 0, "classes: a value or rgb stands twice, expected each label once"),
         ("classes.1.value", [2, 0], "classes: a value or rgb stands twice, expected each label"),
-        ("classes.1.rgb", [1, 2, 3], "class 'road': expected exactly one of value and rgb"),
-        ("classes.1", {"name": "road"}, "class 'road': expected exactly one of value and rgb"),
+        ("classes.1.rgb", [1, 2, 3], "class 'road': has value and rgb, expected one of them"),
+        ("classes.1", {"name": "road", "color": "#000000"}, "class 'road': has no label, expect"),
         ("classes.1", {"name": "road", "value": 1}, "class 'road' has no color, expected '#rrg"),
         ("classes.1", {"name": "road", "rgb": [1, 2, 3]}, "expected one kind for all"),
         ("classes.1.color", "red", "classes.1.color is 'red', expected"),

@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
     multiclass_jaccard_index,
 )
 
-from pipeline_steps.metrics.confusion import scores
+from pipeline_steps.metrics.confusion import merged, scores
 from pipeline_steps.metrics.counting import Counts, Seen
 
 PUBLISHED = Path(__file__).parents[3] / "shared/data/metrics/published_confusion.json"
@@ -221,3 +221,24 @@ def test_sums_of_matrices_score_like_their_pixels_together():
     parts = sum(confusion_matrix(t, g, 3) for t, g in zip(truth, guess, strict=True))
 
     np.testing.assert_array_equal(parts, confusion_matrix(truth, guess, 3))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_merging_counts_is_relabelling_before_they_are_counted(data):
+    groups = data.draw(st.lists(st.integers(0, 3), min_size=2, max_size=6))
+    groups = np.unique(groups, return_inverse=True)[1]
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    truth, guess = rng.integers(0, len(groups), (2, 17, 19))
+
+    found = merged(confusion_matrix(truth, guess, len(groups)), groups)
+
+    expected = confusion_matrix(groups[truth], groups[guess], groups.max() + 1)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected.tolist()
+
+
+def test_merging_is_exact_beyond_what_a_float_can_count():
+    matrix = np.array([[2**53, 1], [1, 2**53 + 1]])
+
+    assert merged(matrix, [0, 0]).tolist() == [[2**54 + 3]]

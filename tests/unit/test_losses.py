@@ -1,5 +1,6 @@
 import functools
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -13,6 +14,7 @@ from pipeline_steps.training.losses import (
     ssim_loss,
     ssim_map,
 )
+from pipeline_steps.training.objective import weights_of
 
 IGNORE = 255
 
@@ -409,3 +411,10 @@ def test_heights_of_invalid_pixels_do_not_count():
         height_loss(changed, truth, valid, **terms), height_loss(guess, truth, valid, **terms)
     )
     assert height_loss(guess, truth, torch.zeros_like(valid), **terms) == 0
+
+
+def test_weights_have_mean_1_over_the_classes_that_are_there_and_others_have_none():
+    weights = weights_of("sqrt", np.array([0, 4, 16]))
+
+    assert weights.tolist() == pytest.approx([0, 4 / 3, 2 / 3])
+    assert weights_of("none", np.array([0, 4, 16])) is None

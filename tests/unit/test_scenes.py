@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipeline_steps.study.errors import StudyError
-from pipeline_steps.study.scenes import read_scenes
+from pipeline_steps.study.scenes import read_domains, read_scenes
 
 HEADER = "scene\timage\tlabels\televation\tsplit"
 GOOD = "good\ta.tif\tb.tif\t\ttrain"
@@ -245,7 +245,7 @@ def test_wrong_columns_are_named_beside_the_right_ones(root, header):
     text = refused(root, GOOD, header=header)
 
     assert text.startswith(f"{root / 'scenes.tsv'}:1: columns are {header.split(chr(9))[0]}")
-    columns = "scene, image, labels, elevation, terrain, list, split"
+    columns = "scene, image, labels, elevation, terrain, list, domain, split"
     assert text.endswith(f"expected tab-separated {columns}")
 
 
@@ -279,3 +279,48 @@ def test_a_table_that_cannot_be_read_is_an_error(root):
     for name in ("gone.tsv", "latin.tsv"):
         with pytest.raises(StudyError, match=re.escape(f"{root / name}: cannot be read")):
             read_scenes(root / name, str(root))
+
+
+WITH_DOMAIN = f"{HEADER}\tdomain"
+
+
+def test_a_scene_is_of_the_domain_that_the_table_names(root):
+    rows = (f"{GOOD}\tpotsdam", "other\tc.tif\tb.tif\t\ttest\tvaihingen-2")
+
+    found = scenes(root, *rows, header=WITH_DOMAIN)
+
+    assert [scene.domain for scene in found.values()] == ["potsdam", "vaihingen-2"]
+    assert read_domains(table(root, *rows, header=WITH_DOMAIN)) == ["potsdam", "vaihingen-2"]
+
+
+def test_a_table_may_have_no_domain_at_all(root):
+    (scene,) = scenes(root, f"{GOOD}\t", header=WITH_DOMAIN).values()
+
+    assert scene.domain == ""
+    assert read_domains(table(root, f"{GOOD}\t", header=WITH_DOMAIN)) == []
+    assert read_domains(table(root, GOOD)) == []
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_where_one_scene_has_a_domain_all_have_one(root, empty):
+    rows = [GOOD, "other\tc.tif\tb.tif\t\ttest"]
+    cells = ["potsdam", "potsdam"]
+    cells[empty] = ""
+
+    text = refused(root, *map("\t".join, zip(rows, cells, strict=True)), header=WITH_DOMAIN)
+
+    place = f"{root / 'scenes.tsv'}:{empty + 2}"
+    assert text == f"{place}: domain is empty, expected a name, as other rows have one"
+
+
+@pytest.mark.parametrize("domain", ["a b", "-a", "a+b", "a.b", "miou_sd"])
+def test_a_domain_that_can_be_no_column_and_no_value_of_a_grid_is_refused(root, domain):
+    text = refused(root, f"{GOOD}\t{domain}", header=WITH_DOMAIN)
+
+    assert text.startswith(f"{root / 'scenes.tsv'}:2: domain is {domain!r}, expected letters")
+
+
+def test_a_step_that_reads_one_row_knows_its_domain(root):
+    file = table(root, f"{GOOD}\tnear", "other\tc.tif\tb.tif\t\ttest\tfar", header=WITH_DOMAIN)
+
+    assert read_scenes(file, str(root), only="other")["other"].domain == "far"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,9 @@ from pipeline_steps.rasters.store import (
     written,
 )
 from pipeline_steps.rasters.windows import Window, blocks
+
+ZARRS_OWN = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+"""How zarr unpacks chunks where nobody tells it otherwise."""
 
 
 def files_of(array_folder):
@@ -122,6 +126,45 @@ def test_what_is_compressed_is_smaller_and_reads_the_same(tmp_path):
 
     assert sizes["none"] > values.nbytes > 10 * max(sizes["zstd"], sizes["deflate"])
     assert sizes["zstd"] != sizes["deflate"]
+
+
+@pytest.mark.parametrize("window", [(0, 0, 300, 600), (17, 40, 90, 500), (255, 255, 2, 2)])
+@pytest.mark.parametrize("codec", ["zstd", "deflate", "none"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_small_chunks_and_large_read_like_by_zarr_itself(tmp_path, window, codec, dtype):
+    """A chunk of 256 pixels is small in one byte a pixel, and in four it is not."""
+    values = np.random.default_rng(0).integers(0, 9, (300, 600)).astype(dtype)
+    values[:, 256:512] = 7
+    new_array(tmp_path / "a", 0, values.shape, dtype, 7, 256, codec)[:] = values
+
+    found = read(open_array(tmp_path / "a", 0), Window(*window))
+
+    with zarr.config.set({"codec_pipeline.path": ZARRS_OWN}):
+        expected = read(open_array(tmp_path / "a", 0), Window(*window))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, values[Window(*window).slices])
+
+
+def test_a_small_chunk_that_is_damaged_is_an_error(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    write(tmp_path / "a", 0, values)
+    (file,) = files_of(tmp_path / "a")
+    damaged = bytearray(file.read_bytes())
+    damaged[:8] = bytes(8)
+    file.write_bytes(damaged)
+
+    with pytest.raises(RuntimeError, match="decompression"):
+        read(open_array(tmp_path / "a", 0), Window(0, 0, 16, 16))
+
+
+def test_a_shard_may_be_one_chunk(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (300, 70), np.uint8)
+    array = new_array(tmp_path / "a", 0, values.shape, "uint8", 0, 128, per_shard=1)
+    for block in blocks(*values.shape, 128):
+        array[block.slices] = values[block.slices]
+
+    assert array.shards == array.chunks == (128, 80)
+    np.testing.assert_array_equal(open_array(tmp_path / "a", 0)[:], values)
 
 
 def test_blocks_are_written_beside_the_caller_and_all_are_there_in_the_end(tmp_path):

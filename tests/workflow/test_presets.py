@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 from pipeline_steps import check, tile
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.config import Loaded, load
+from pipeline_steps.study.paths import Paths
 from pipeline_steps.study.plan import plan_of
 from tests.data.replicas import REPLICAS, write
 
@@ -67,9 +68,8 @@ def checked(preset):
         findings=folder / "findings.json",
         record=folder / "record.json",
         text=folder / "check.txt",
-        classes=[c.code for c in config.classes],
+        readings=preset.study.readings,
         models=config.fetch,
-        tile=config.tile,
         split=config.split,
         plan=plan_of(preset.study),
         params=config.check,
@@ -160,6 +160,14 @@ def test_checking_has_nothing_against_a_preset_on_its_data(preset):
 
     assert {row["scene"] for row in found["scenes"]} == set(preset.truth)
     assert [one for one in found["findings"] if one["level"] == "error"] == []
+
+
+def test_town_and_country_of_loveda_are_domains_that_are_learned_from_and_tested(tmp_path):
+    found = Paths(on_its_replica("loveda", tmp_path).study).transfer()
+
+    assert [one.domain for one in found.targets] == ["rural", "urban"]
+    assert {one.source for one in found.learners} == {("rural", "urban")}
+    assert all(one.scenes == (f"{one.domain}_val",) for one in found.targets)
 
 
 def assert_labels_are_those_written(preset, scene, manifest, arrays):

@@ -22,16 +22,15 @@ rule check:
         step=params_for("check"),
         code=fingerprint("pipeline_steps.check"),
         root=lambda wildcards: study.root,
-        classes=CODES,
+        readings=as_json(study.readings),
         models=as_json(study.fetched()),
-        tile=params_for("tile"),
         split=params_for("split"),
         plan=as_json(plan_of(study)),
     # The tables are shown whatever was found, and outlive a failure, as logs do.
     shell:
         "rm -f {log.text:q}; status=0; python -m pipeline_steps.check --table {input.table:q} --root {params.root:q}"
         " --findings {output.findings:q} --record {log.record:q} --text {log.text:q}"
-        " --classes {params.classes:q} --models {params.models:q} --tile {params.tile:q}"
+        " --readings {params.readings:q} --models {params.models:q}"
         " --split {params.split:q} --plan {params.plan:q} --params {params.step:q}"
         " 2> {log[0]:q} || status=$?; cat {log.text:q} 2> /dev/null || true;"
         " [ $status = 0 ] || (tail -n 1 {log[0]:q} >&2; false)"

@@ -1,4 +1,3 @@
-import json
 import re
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from pipeline_steps.study.config import load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.params.base import as_json
 from pipeline_steps.study.paths import Paths, map_names
 from pipeline_steps.study.plan import plan_of
 from pipeline_steps.study.runs import Run
@@ -71,19 +71,11 @@ wildcard_constraints:
     run=r"(seeds|seed-\d+)(-fold-\d+)?",
 
 
-def as_json(value):
-    """Parameters as canonical JSON: what a step gets, and what makes it stale."""
-    if isinstance(value, (list, tuple)):
-        return json.dumps([v.model_dump(mode="json") for v in value], sort_keys=True)
-    return json.dumps(value.model_dump(mode="json"), sort_keys=True)
-
-
 def params_for(stage):
     """The stage's own config section."""
     return as_json(getattr(study.config, stage))
 
 
-CODES = as_json([c.code for c in study.config.classes])
 LOOKS = as_json([c.look for c in study.config.classes])
 
 
@@ -106,14 +98,15 @@ def network_code(step):
     )
 
 
-def learned(wildcards):
-    """The scenes that a run learns from."""
-    return study.split("train", fold=Run.named(wildcards.run).fold)
+def seen(*parts):
+    """The scenes of these splits that a training sees in a run."""
+    return lambda wildcards: study.seen(
+        wildcards.experiment, *parts, fold=Run.named(wildcards.run).fold
+    )
 
 
-def watched(wildcards):
-    """The scenes on which a run's losses are watched."""
-    return study.split("val", fold=Run.named(wildcards.run).fold)
+# A run learns from the first, its losses are watched on the second.
+learned, watched, used = seen("train"), seen("val"), seen("train", "val")
 
 
 def given(flag, files):

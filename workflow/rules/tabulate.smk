@@ -1,5 +1,6 @@
 TABLES = ["overall", *(["ablation"] if study.cells() else [])]
-TABLES += ["differences", "classes", "confusion", "scenes", "strata"]
+TABLES += ["differences", "classes", "confusion", "scenes"]
+TABLES += [*(["transfer"] if paths.transfer().targets else []), "strata"]
 TABLES += ["pairs"] if study.config.tabulate.pairs else []
 TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
 # of maps of depth, where a network predicts any
@@ -39,9 +40,10 @@ rule tabulate:
         step=params_for("tabulate"),
         code=fingerprint("pipeline_steps.tabulate"),
         cells=as_json(study.cells()),
+        transfer=as_json(paths.transfer()),
     shell:
         "python -m pipeline_steps.tabulate --counts {input.counts:q}"
         " --qualities {input.qualities:q} --folder results/tabulate"
         " --splits {input.splits:q} --findings {input.findings:q}"
         " --models {input.models:q} --benchmarks benchmarks"
-        " --cells {params.cells:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+        " --transfer {params.transfer:q} --cells {params.cells:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

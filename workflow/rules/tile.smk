@@ -17,9 +17,9 @@ rule tile:
         mem_mb=grown(2000),
         runtime=grown(60),
     params:
-        step=params_for("tile"),
+        step=lambda wildcards: as_json(study.reading(wildcards.scene).tile),
         code=fingerprint("pipeline_steps.tile"),
-        classes=CODES,
+        classes=lambda wildcards: as_json(study.reading(wildcards.scene).classes),
         row=lambda wildcards: paths.row_of(wildcards.scene),
     # thousands of names are too long for a command: the step reads its row of the table
     shell:

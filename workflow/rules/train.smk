@@ -1,11 +1,11 @@
 rule train:
     input:
         tiles=lambda wildcards: tiles(learned(wildcards)),
-        stores=tile_stores(study.split("train", "val"), "image", "labels"),
+        stores=lambda wildcards: tile_stores(used(wildcards), "image", "labels"),
         depths=depths_of(learned),
         validation=lambda wildcards: tiles(watched(wildcards)),
         validation_depths=depths_of(watched),
-        splits=splits(study.split("train", "val")),
+        splits=lambda wildcards: splits(used(wildcards)),
         stretch="results/stretch/stretch.json",
         stretched=ancient("results/stretch/manifest.json"),
         encoder=lambda wildcards: paths.encoder(wildcards.experiment),

@@ -1,6 +1,7 @@
 """What all config sections share: strict types, no unknown keys, docstrings as descriptions."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,3 +28,9 @@ class StageParams(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
     )
+
+
+def as_json(value: Any) -> str:
+    """Return parameters, or a collection of them, as canonical JSON: what a step gets, and what
+    makes it stale."""
+    return json.dumps(value, default=lambda one: one.model_dump(mode="json"), sort_keys=True)

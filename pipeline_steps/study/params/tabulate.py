@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipeline_steps.study.params.base import StageParams
 
 Share = Annotated[float, Field(ge=-1, le=1)]
+ClassName = Annotated[str, Field(min_length=1, max_length=80)]
 
 
 class Reported(StageParams):
@@ -46,6 +47,11 @@ class Params(StageParams):
 
     pairs: tuple[tuple[str, str], ...] = ()
     """Pairs of classes that are taken for one another, for a table of their own."""
+
+    crosswalk: dict[ClassName, Annotated[tuple[ClassName, ...], Field(min_length=1)]] = Field({})
+    """What the table `transfer` compares domains by, where they tell different classes apart: a
+    common class → the classes that it is made of, each class of the study in one of them. By
+    default every class stands for itself."""
 
     reported: tuple[Reported, ...] = ()
     """Figures that others have printed, rows of `overall` marked as such and never ranked."""

@@ -45,6 +45,10 @@ class Params(StageParams):
     """What becomes of the teacher's depth before it is label or feed: nothing; the same everywhere;
     or that of another place, which a label alone can be."""
 
+    domains: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Domains whose scenes are learned from and watched, where the scene table has any; by default
+    all. It is tested on all in any case."""
+
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 40_000
     """Optimiser steps."""
 
@@ -154,6 +158,8 @@ class Params(StageParams):
                 f"depth_control is shuffled and network.depth {self.network.depth}, expected"
                 " predicted: a map is not made with another's depth"
             )
+        if self.domains and len(set(self.domains)) < len(self.domains):
+            raise ValueError(f"domains is {list(self.domains)}, expected each domain once")
         if self.positions == "grid" and self.rare_classes is not None:
             raise ValueError("rare_classes is stated, expected positions: anywhere")
         return self
