@@ -1,7 +1,7 @@
 """Time what Snakemake does with no work to do: ``python -m tests.benchmarks.dag``.
 
 Finished studies of 10, 100 and 1000 scenes, half of them to learn from and half to be tested on, by
-8 experiments of 3 seeds: 1000 scenes are 26 000 jobs. Metadata only: inputs and outputs are files
+8 experiments of 3 seeds: 1000 scenes are 27 531 jobs. Metadata only: inputs and outputs are files
 of a byte or none, with the times and the records that Snakemake itself writes when a job ends; that
 it then finds nothing to be done says that they are right. Each call is a process of its own:
 
@@ -13,12 +13,14 @@ it then finds nothing to be done says that they are right. Each call is a proces
 ``noop_to_empty`` is (wall seconds of ``demo``) / (those of ``empty``), a ratio within a repeat, of
 which the median is reported. ``noop_1000_s`` and ``noop_1000_gb`` are the most wall seconds and
 memory, in 10⁹ bytes, of a run at the largest size (its name is in the key: ``--scenes``).
-``growth`` is how processor seconds of that run grow with the jobs: those of a job more between the
-two largest sizes, over those between the two smallest; 1 is linear. ``growth_gb`` is the like for
+``growth`` says how processor seconds of that run grow with the jobs: those beyond ``empty`` for
+each job, at the largest size over the one before; 1 is linear. ``slope`` asks for more: what a job
+more takes between the two largest sizes, over the two before. ``growth_gb`` and ``slope_gb`` are of
 memory. ``runs`` has everything.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -35,13 +37,12 @@ from tests.benchmarks.machine import machine
 from tests.data.studies import ROOT, environment, row, write_study
 
 EXPERIMENTS, SEEDS = 8, 3
-REPEATS = 3
 Took = dict[str, float]
 
 EMPTY = "rule all:\n    input: 'there'\n"
 
 
-def main(sizes: list[int], work: Path | None) -> None:
+def main(sizes: list[int], repeats: int, work: Path | None) -> None:
     """Run all calls, and print the figures as one JSON object."""
     with tempfile.TemporaryDirectory(dir=work) as name:
         folder = Path(name)
@@ -49,10 +50,10 @@ def main(sizes: list[int], work: Path | None) -> None:
         (folder / "demo").mkdir()
         _finish(demo)
         runs: dict[str, list[Took]] = {"empty": [], "demo": []}
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             runs["empty"].append(_call([*empty, "-n"]))
             runs["demo"].append(_call(demo))
-        jobs = {size: _measure(folder, size, runs) for size in sizes}
+        jobs = {size: _measure(folder, size, repeats, runs) for size in sizes}
     ratios = [b["seconds"] / a["seconds"] for a, b in zip(runs["empty"], runs["demo"], strict=True)]
     largest = runs[f"noop {max(sizes)}"]
     found: dict[str, Any] = {
@@ -60,36 +61,48 @@ def main(sizes: list[int], work: Path | None) -> None:
         "noop_to_empty": round(statistics.median(ratios), 3),
         f"noop_{max(sizes)}_s": max(run["seconds"] for run in largest),
         f"noop_{max(sizes)}_gb": max(run["peak_rss_gb"] for run in largest),
-        "growth": _growth(runs, jobs, "cpu_s"),
-        "growth_gb": _growth(runs, jobs, "peak_rss_gb"),
+        **_growth(runs, jobs, "cpu_s", ""),
+        **_growth(runs, jobs, "peak_rss_gb", "_gb"),
         "jobs": jobs,
         "runs": runs,
     }
     print(json.dumps(found | machine()))
 
 
-def _measure(folder: Path, size: int, runs: dict[str, list[Took]]) -> int:
+def _measure(folder: Path, size: int, repeats: int, runs: dict[str, list[Took]]) -> int:
     """Add the runs of a study of so many scenes; returns its jobs."""
     study = _study(folder / str(size), size)
     call = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(study)]
     call += ["--directory", str(study.parent)]
     runs[f"fresh {size}"] = [_call([*call, "-n", "--quiet"], is_done=False)]
     jobs = _finish(call)
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for way, more in (("dry", ["-n"]), ("noop", [])):
             runs.setdefault(f"{way} {size}", []).append(_call([*call, *more]))
             print(way, size, runs[f"{way} {size}"][-1], file=sys.stderr)
     return jobs
 
 
-def _growth(runs: dict[str, list[Took]], jobs: dict[int, int], key: str) -> float | None:
-    """Return what a job more takes at the largest sizes over what it takes at the smallest."""
-    if len(jobs) < 3:
-        return None
-    took = {n: statistics.median(run[key] for run in runs[f"noop {n}"]) for n in sorted(jobs)}
-    pairs = zip(list(took)[:-1], list(took)[1:], strict=True)
+def _growth(
+    runs: dict[str, list[Took]], jobs: dict[int, int], key: str, end: str
+) -> dict[str, float | None]:
+    """Return growth and slope, as above; None where there are too few sizes."""
+    sizes = sorted(jobs)
+    took = {n: _median(runs[f"noop {n}"], key) for n in sizes}
+    each = [(took[n] - _median(runs["empty"], key)) / jobs[n] for n in sizes]
+    pairs = itertools.pairwise(sizes)
     slopes = [(took[b] - took[a]) / (jobs[b] - jobs[a]) for a, b in pairs]
-    return round(slopes[-1] / slopes[0], 3) if slopes[0] > 0 else None
+    return {f"growth{end}": _ratio(each), f"slope{end}": _ratio(slopes)}
+
+
+def _median(runs: list[Took], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def _ratio(values: list[float]) -> float | None:
+    """Return the last over the one before; None where noise has eaten one."""
+    last = values[-2:]
+    return round(last[1] / last[0], 3) if len(last) == 2 and min(last) > 0 else None
 
 
 def _empty(folder: Path) -> list[str]:
@@ -190,10 +203,11 @@ async def _finish_jobs(dag: Any, persistence: Any) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", nargs="*", type=int, default=[10, 100, 1000], help="sizes")
+    parser.add_argument("--repeats", type=int, default=3, help="of each call but fresh")
     parser.add_argument("--work", type=Path, help="where studies are written, not the temporary")
     parser.add_argument("--finish", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.finish:
         _finish_here(options.finish)
     else:
-        main(options.scenes, options.work)
+        main(options.scenes, options.repeats, options.work)
