@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import logging
+import os
 import sys
 import traceback
 import types
@@ -48,13 +49,28 @@ def _parser(run: Callable[..., None], step: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=step, description=inspect.getdoc(run))
     for name, argument in inspect.signature(run, eval_str=True).parameters.items():
         optional, kind = _without_none(argument.annotation)
-        options: dict[str, Any] = {"required": not optional and kind != list[Path]}
+        flag = f"--{name.replace('_', '-')}"
+        if kind in (Path, str, int):
+            parser.add_argument(flag, type=kind, required=not optional)
+            continue
+        # what can be longer than a command may be, a file has: `list` of workflow/rules/common.smk
+        either = parser.add_mutually_exclusive_group(required=not optional and kind != list[Path])
         if kind == list[Path]:
-            options |= {"type": Path, "nargs": "*", "default": []}
+            either.add_argument(flag, type=Path, nargs="*", default=[])
+            either.add_argument(f"{flag}-from", type=_listed, dest=name, default=[])
         else:
-            options["type"] = kind if kind in (Path, str, int) else _from_json(kind)
-        parser.add_argument(f"--{name.replace('_', '-')}", **options)
+            either.add_argument(flag, type=_from_json(kind))
+            either.add_argument(f"{flag}-from", type=_from_json_of(kind), dest=name)
     return parser
+
+
+def _listed(file: str) -> list[Path]:
+    """Return the paths in a file, each ended by a NUL, which is the one thing no name can have."""
+    return [Path(os.fsdecode(name)) for name in Path(file).read_bytes().split(b"\0") if name]
+
+
+def _from_json_of(kind: Any) -> Callable[[str], Any]:
+    return lambda file: _from_json(kind)(Path(file).read_text(encoding="utf-8").rstrip("\0"))
 
 
 def _without_none(annotation: Any) -> tuple[bool, Any]:

@@ -217,6 +217,12 @@ class Loaded:
     folds: dict[str, int]
     readings: dict[str, Reading]
 
+    def scene(self, name: str) -> Scene:
+        """Return the scene called ``name``; raises StudyError where the table has none."""
+        if name not in self.scenes:
+            raise StudyError(f"{self.table}: has no scene {name!r}, expected a row of it")
+        return self.scenes[name]
+
     def split(self, *parts: str, fold: int | None = None) -> list[str]:
         """Return the scenes with ground of ``parts``, in ``fold`` or any, in the table's order."""
         return [

@@ -37,14 +37,14 @@ class Paths:
 
     def files_of(self, scenes: Iterable[str]) -> list[str]:
         """Return the files of scenes, and what GDAL reads beside them, such as masks."""
-        found = [self.study.scenes[name] for name in scenes]
+        found = [self.study.scene(name) for name in scenes]
         files = [file for scene in found for file in scene.files]
         lists = [scene.listed for scene in found if scene.listed]
         return [*files, *(beside for file in files for beside in sidecars_of(file)), *lists]
 
     def row_of(self, scene: str) -> str:
         """Return a digest of what a scene's row says of its files, wherever the data lie."""
-        row = self.study.scenes[scene]
+        row = self.study.scene(scene)
         layers = {layer: getattr(row, layer) for layer in ("images", *LAYERS)}
         said = {
             layer: [os.path.relpath(file, self.study.root or ".") for file in files]
@@ -59,7 +59,7 @@ class Paths:
 
     def maps_of(self, experiment: str, run: str, scene: str) -> list[str]:
         """Return all maps that the study asks for, that of the classes first."""
-        names = map_names(self.study.config.predict.outputs, self.study.scenes[scene].is_folder)
+        names = map_names(self.study.config.predict.outputs, self.study.scene(scene).is_folder)
         return [f"results/predict/{experiment}/{run}/{scene}/{name}" for name in names]
 
     def beside(self, name: str, experiment: str, run: str, scene: str) -> list[str]:

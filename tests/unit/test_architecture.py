@@ -271,6 +271,21 @@ def test_a_rule_calls_its_own_step_and_writes_below_its_own_name(stage):
     assert set(re.findall(r"\"results/(\w+)", made)) == {stage}
 
 
+LOOKED_UP = re.compile(r"of_scene\(|paths\.(files_of|maps_of)\(|one_of\(study\.scenes\)")
+
+
+def test_every_rule_of_a_scene_looks_it_up_in_the_table():
+    """Its constraint is but the form of a name: each file of each job would be held against all."""
+    found = {}
+    for stage in STAGES:
+        text = (RULES / f"{stage}.smk").read_text(encoding="utf-8")
+        made = text.partition("    output:\n")[2].partition("    log:\n")[0]
+        if "{scene}" in made:
+            found[stage] = bool(LOOKED_UP.search(text))
+
+    assert found.keys() >= {"tile", "predict", "score"} and all(found.values()), found
+
+
 def test_the_snakefile_includes_every_rule_file_once():
     included = re.findall(r"include: \"workflow/rules/(\w+)\.smk\"", _text(ROOT / "Snakefile"))
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,51 @@ def test_optional_paths_and_lists_of_paths_are_given_by_flags():
     cli.main(run, [*arguments(), "--depth", "d.zarr", "--made-from", "x", "y"])
 
     assert CALLS[0][5:] == (Path("d.zarr"), [Path("x"), Path("y")])
+
+
+def test_a_list_of_paths_may_be_in_a_file_whatever_their_names_are(tmp_path):
+    names = ["a b", "new\nline", "@c", "-d", "é", "\udcff"]
+    file = tmp_path / "list"
+    file.write_bytes(b"".join(os.fsencode(name) + b"\0" for name in names))
+
+    cli.main(run, [*arguments(), "--made-from-from", str(file)])
+
+    assert CALLS[0][6] == [Path(name) for name in names]
+
+
+def test_a_file_without_names_is_an_empty_list(tmp_path):
+    # what `printf` makes of no words
+    (tmp_path / "list").write_bytes(b"\0")
+
+    cli.main(run, [*arguments(), "--made-from-from", str(tmp_path / "list")])
+
+    assert CALLS[0][6] == []
+
+
+def test_what_is_json_may_be_in_a_file(tmp_path):
+    (tmp_path / "list").write_text(json.dumps([LOOK]) + "\0")
+
+    cli.main(run, [*arguments(**{"--looks": None}), "--looks-from", str(tmp_path / "list")])
+
+    assert CALLS[0][4] == [ClassLook(**LOOK)]
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--made-from", "x", "--made-from-from", "list"], "not allowed with"),
+        (["--made-from-from", "no such"], "no such"),
+        (["--looks-from", "list"], "not allowed with"),
+    ],
+)
+def test_a_list_that_is_not_there_or_there_twice_is_named(tmp_path, argv, words, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("list").write_bytes(b"[]")
+
+    text = ended(run, [*arguments(), *argv])
+
+    assert text.startswith("error: test_cli: ") and words in text
+    assert "\n" not in text and not CALLS
 
 
 # a text as the code of SystemExit is printed on stderr and makes the status 1

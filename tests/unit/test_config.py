@@ -208,6 +208,14 @@ def loaded(folder, config, name="study.yaml"):
     return load(config, [str(file)])
 
 
+def test_a_scene_that_is_no_row_is_named_with_the_table(at):
+    study = loaded(at, SMALL)
+
+    assert study.scene("north") is study.scenes["north"]
+    with pytest.raises(StudyError, match=r"scenes\.tsv: has no scene 'west', expected a row of it"):
+        study.scene("west")
+
+
 def refused(folder, config):
     """Return what is said about a bad study, without the study file's name."""
     with pytest.raises(StudyError) as caught:

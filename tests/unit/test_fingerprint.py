@@ -23,7 +23,7 @@ def run(x):
     '    """Size in pixels."""\n\n\nshift = 1\n',
     "pkg/other.py": "import torch\n\nfrom pkg import helper\n",
 }
-CACHED = ("_version", "_imported", "_meaning", "_source")
+CACHED = ("fingerprint", "imports_of", "_version", "_read", "_source")
 
 
 def forget():

@@ -28,7 +28,7 @@ rule adapt:
         step=lambda wildcards: as_json(study.teachers[wildcards.teacher].adapt),
         code=fingerprint("pipeline_steps.adapt"),
     shell:
-        "python -m pipeline_steps.adapt --base {input.base:q} --tiles {input.tiles:q}"
-        " --splits {input.splits:q} --stretch {input.stretch:q}"
+        'python -m pipeline_steps.adapt --base {input.base:q} --tiles-from "$(list {input.tiles:q})"'
+        ' --splits-from "$(list {input.splits:q})" --stretch {input.stretch:q}'
         " --config {output.config:q} --weights {output.weights:q}"
         " --preprocessor {output.preprocessor:q} --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

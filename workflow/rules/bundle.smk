@@ -25,6 +25,6 @@ rule bundle:
         licence=lambda wildcards: paths.stated_licence(wildcards.experiment),
     shell:
         "python -m pipeline_steps.bundle --name {wildcards.experiment:q}/{wildcards.run:q}"
-        " --model {input.model:q} --tiles {input.tiles:q} {params.encoder:q} {params.licence:q}"
+        ' --model {input.model:q} --tiles-from "$(list {input.tiles:q})" {params.encoder:q} {params.licence:q}'
         " --weights {output.weights:q} --manifest {output.manifest:q} --looks {params.looks:q}"
         " --predict {params.predict:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -31,6 +31,6 @@ rule check:
         "rm -f {log.text:q}; status=0; python -m pipeline_steps.check --table {input.table:q} --root {params.root:q}"
         " --findings {output.findings:q} --record {log.record:q} --text {log.text:q}"
         " --readings {params.readings:q} --models {params.models:q}"
-        " --split {params.split:q} --plan {params.plan:q} --params {params.step:q}"
+        ' --split {params.split:q} --plan-from "$(list {params.plan:q})" --params {params.step:q}'
         " 2> {log[0]:q} || status=$?; cat {log.text:q} 2> /dev/null || true;"
         " [ $status = 0 ] || (tail -n 1 {log[0]:q} >&2; false)"

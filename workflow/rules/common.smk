@@ -1,5 +1,3 @@
-import re
-import shlex
 import shutil
 import sys
 import time
@@ -9,6 +7,7 @@ STARTED = time.time()
 sys.path.insert(0, workflow.basedir)
 
 from pipeline_steps.study.asked import USAGE, asked_of
+from pipeline_steps.study.commands import exported
 from pipeline_steps.study.config import load
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
@@ -17,7 +16,9 @@ from pipeline_steps.study.params.base import as_json
 from pipeline_steps.study.paths import Paths, map_names
 from pipeline_steps.study.plan import plan_of
 from pipeline_steps.study.runs import Run
+from pipeline_steps.study.scenes import NAME as SCENE
 from pipeline_steps.study.teachers import ELEVATION
+from pipeline_steps.study.wildcards import one_of, part_of
 
 if not workflow.overwrite_configfiles:
 
@@ -31,13 +32,6 @@ except StudyError as error:
     sys.exit(f"error: {error}")
 
 paths = Paths(study)
-
-
-def exported(**values):
-    """The beginning of every command: what depends on where a study lies, and so on no result."""
-    pairs = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
-    # a prefix of one's own takes the place of Snakemake's strict mode
-    return f"set -euo pipefail; export {' '.join(pairs)}; ".replace("{", "{{").replace("}", "}}")
 
 
 # Only `fetch` may use the internet, and says so itself. Threads of torch that wait for the next layer
@@ -58,13 +52,18 @@ def grown(amount):
     return lambda wildcards, attempt: int(amount * (1 + attempt) / 2)
 
 
-def one_of(names):
-    """A regular expression that matches these names and nothing else."""
-    return "|".join(map(re.escape, names)) or "(?!)"
+def scene_of(names):
+    """A regular expression of these scenes, and of names that no scene has."""
+    return part_of(study.scenes, names, SCENE.pattern)
+
+
+def of_scene(path):
+    """The path for a scene of the table; any other name ends the run with a word on it."""
+    return lambda wildcards: path.format(scene=study.scene(wildcards.scene).name)
 
 
 wildcard_constraints:
-    scene=one_of(study.scenes),
+    scene=SCENE.pattern,
     experiment=one_of(study.experiments),
     teacher=one_of(study.teachers),
     model=one_of(study.config.fetch.models),

@@ -1,7 +1,7 @@
 rule depth:
     input:
         teacher=lambda wildcards: paths.teacher(wildcards.teacher),
-        tile="results/tile/{scene}/manifest.json",
+        tile=of_scene("results/tile/{scene}/manifest.json"),
         stretch="results/stretch/stretch.json",
         stretched=ancient("results/stretch/manifest.json"),
         image=ancient("results/tile/{scene}/image.zarr"),

@@ -2,7 +2,7 @@ rule predict:
     input:
         models=of_members("manifest.json"),
         weights=ancient(of_members("model.safetensors")),
-        tile="results/tile/{scene}/manifest.json",
+        tile=of_scene("results/tile/{scene}/manifest.json"),
         image=ancient("results/tile/{scene}/image.zarr"),
         valid=ancient("results/tile/{scene}/valid.zarr"),
         depth=fed_to,
@@ -14,7 +14,7 @@ rule predict:
     benchmark:
         "benchmarks/predict/{experiment}/{run}/{scene}.tsv"
     wildcard_constraints:
-        scene=one_of(name for name, scene in study.scenes.items() if not scene.is_folder),
+        scene=scene_of([name for name, scene in study.scenes.items() if not scene.is_folder]),
     conda:
         "../../envs/steps.yaml"
     threads: NETWORK_THREADS
@@ -39,4 +39,4 @@ use rule predict as predict_folder with:
         ),
         manifest="results/predict/{experiment}/{run}/{scene}/manifest.json",
     wildcard_constraints:
-        scene=one_of(name for name, scene in study.scenes.items() if scene.is_folder),
+        scene=scene_of([name for name, scene in study.scenes.items() if scene.is_folder]),

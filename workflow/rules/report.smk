@@ -46,11 +46,15 @@ rule report:
         looks=LOOKS,
         prompts=as_json(paths.prompts()),
     shell:
-        "python -m pipeline_steps.report --tiles {input.tiles:q} --depths {input.depths:q}"
-        " --maps {input.maps:q} --confidences {input.confidences:q} --counts {input.counts:q}"
-        " --models {input.models:q} --weights {input.weights:q}"
-        " --histories {input.histories:q} --panels {input.panels:q} --tables {input.tables:q}"
-        " --splits {input.splits:q} --stretch {input.stretch:q}"
+        'python -m pipeline_steps.report --tiles-from "$(list {input.tiles:q})"'
+        ' --depths-from "$(list {input.depths:q})"'
+        ' --maps-from "$(list {input.maps:q})"'
+        ' --confidences-from "$(list {input.confidences:q})"'
+        ' --counts-from "$(list {input.counts:q})"'
+        ' --models-from "$(list {input.models:q})" --weights-from "$(list {input.weights:q})"'
+        ' --histories-from "$(list {input.histories:q})"'
+        ' --panels-from "$(list {input.panels:q})" --tables-from "$(list {input.tables:q})"'
+        ' --splits-from "$(list {input.splits:q})" --stretch {input.stretch:q}'
         " --page {output.page:q} --figures {output.figures:q}"
         " --looks {params.looks:q} --prompts {params.prompts:q}"
         " --template {input.template:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -1,6 +1,6 @@
 rule score:
     input:
-        tile="results/tile/{scene}/manifest.json",
+        tile=of_scene("results/tile/{scene}/manifest.json"),
         labels=ancient("results/tile/{scene}/labels.zarr"),
         splits=lambda wildcards: splits([wildcards.scene]),
         strata="results/strata/{scene}/manifest.json",

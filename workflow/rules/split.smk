@@ -1,6 +1,6 @@
 rule split:
     input:
-        tile="results/tile/{scene}/manifest.json",
+        tile=of_scene("results/tile/{scene}/manifest.json"),
         image=ancient("results/tile/{scene}/image.zarr"),
         labels=ancient("results/tile/{scene}/labels.zarr"),
     output:
@@ -15,7 +15,7 @@ rule split:
     benchmark:
         "benchmarks/split/{scene}.tsv"
     wildcard_constraints:
-        scene=one_of(study.divided(study.scenes)),
+        scene=scene_of(study.divided(study.scenes)),
     conda:
         "../../envs/steps.yaml"
     resources:

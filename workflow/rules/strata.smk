@@ -1,6 +1,6 @@
 rule strata:
     input:
-        tile="results/tile/{scene}/manifest.json",
+        tile=of_scene("results/tile/{scene}/manifest.json"),
         stores=lambda wildcards: tile_stores(
             [wildcards.scene], "image", "labels", "valid", "elevation"
         ),

@@ -22,5 +22,5 @@ rule stretch:
         step=params_for("stretch"),
         code=fingerprint("pipeline_steps.stretch"),
     shell:
-        "python -m pipeline_steps.stretch --tiles {input.tiles:q} --splits {input.splits:q}"
+        'python -m pipeline_steps.stretch --tiles-from "$(list {input.tiles:q})" --splits-from "$(list {input.splits:q})"'
         " --stretch {output.stretch:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

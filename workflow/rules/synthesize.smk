@@ -8,6 +8,9 @@ rule synthesize:
         "logs/synthesize/{scene}.log",
     benchmark:
         "benchmarks/synthesize/{scene}.tsv"
+    # it reads nothing of the table that would refuse other names
+    wildcard_constraints:
+        scene=one_of(study.scenes),
     conda:
         "../../envs/steps.yaml"
     resources:

@@ -42,8 +42,8 @@ rule tabulate:
         cells=as_json(study.cells()),
         transfer=as_json(paths.transfer()),
     shell:
-        "python -m pipeline_steps.tabulate --counts {input.counts:q}"
-        " --qualities {input.qualities:q} --folder results/tabulate"
-        " --splits {input.splits:q} --findings {input.findings:q}"
-        " --models {input.models:q} --benchmarks benchmarks"
+        'python -m pipeline_steps.tabulate --counts-from "$(list {input.counts:q})"'
+        ' --qualities-from "$(list {input.qualities:q})" --folder results/tabulate'
+        ' --splits-from "$(list {input.splits:q})" --findings {input.findings:q}'
+        ' --models-from "$(list {input.models:q})" --benchmarks benchmarks'
         " --transfer {params.transfer:q} --cells {params.cells:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -36,9 +36,10 @@ rule train:
     # a signal that all of the group get shall not end the shell before the training has ended
     shell:
         "trap : TERM; {params.python:q} -m pipeline_steps.train"
-        " --tiles {input.tiles:q} --depths {input.depths:q}"
-        " --validation {input.validation:q} --validation-depths {input.validation_depths:q}"
-        " --splits {input.splits:q} --stretch {input.stretch:q}"
+        ' --tiles-from "$(list {input.tiles:q})" --depths-from "$(list {input.depths:q})"'
+        ' --validation-from "$(list {input.validation:q})"'
+        ' --validation-depths-from "$(list {input.validation_depths:q})"'
+        ' --splits-from "$(list {input.splits:q})" --stretch {input.stretch:q}'
         " {params.encoder:q} --model {output.model:q} --history {output.history:q}"
         " --panels {output.panels:q} --events logs/tensorboard/{wildcards.experiment}/{wildcards.run}"
         " --manifest {output.manifest:q} {params.run} --params {params.step:q} 2> {log:q}"
