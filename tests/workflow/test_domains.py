@@ -75,7 +75,7 @@ def test_what_a_study_of_domains_costs_is_counted_job_by_job(tmp_path):
     train = {"teacher": "tiny-depth-anything"}
     done = snakemake(ROOT, written(tmp_path, train), "-n", "-p")
 
-    (planned,) = re.findall(r'--plan .*?"jobs": (\d+)', done.stdout)
+    (planned,) = re.findall(r'--plan-from .*?"jobs": (\d+)', done.stdout)
     assert set(re.findall(r"^total +(\d+)$", done.stdout, re.MULTILINE)) == {planned}
 
 

@@ -48,9 +48,11 @@ def test_thousands_of_counts_reach_the_tables(large, source):
             for number in range(SCENES):
                 counted = {"experiment": f"plain-{experiment}", "seed": seed, "fold": None}
                 counted |= {"scene": f"scene-{number:04}", "classes": classes, "rims": None}
-                counted |= {"confidence": None, "blocks": [{"counts": matrix}]}
+                counted |= {"confidence": None, "depth": None, "blocks": [{"counts": matrix}]}
                 counted["strata"] = {"all": matrix}
-                write(large, f"score/{run}/scene-{number:04}.json", counted)
+                scene = f"score/{run}/scene-{number:04}"
+                write(large, f"{scene}.json", counted)
+                write(large, f"{scene}/manifest.json", {})
 
     # as a job of a cluster is started, which looks at no other rule
     done = snakemake(source, large, "--allowed-rules", "tabulate", "--", "tabulate")

@@ -93,6 +93,7 @@ def test_a_map_is_delivered_when_that_is_the_target(tmp_path, bundles, finished,
     folder = tmp_path / "maps" / "delivery"
     maps = {"classes.tif", "confidence.tif", "entropy.tif"}
     rest = {"areas.csv", "classes.gpkg", "classes.parquet", "classes.qml", "item.json"}
+    rest |= {"manifest.json"}
     names = {file.name for file in folder.iterdir()}
     assert names - {".snakemake_timestamp"} == maps | rest
     assert json.loads((folder / "item.json").read_text())["id"] == "image"

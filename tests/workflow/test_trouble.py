@@ -173,4 +173,4 @@ def test_a_run_killed_again_and_again_ends_with_the_same_tables(tmp_path, source
     assert (study.parent / maps).read_bytes() == (finished / maps).read_bytes()
     manifest = "results/train/depthseg/seed-0/manifest.json"
     one, other = (json.loads((f / manifest).read_text()) for f in (study.parent, finished))
-    assert one["made"]["model"] == other["made"]["model"]
+    assert one["made"]["model.safetensors"] == other["made"]["model.safetensors"]
