@@ -28,32 +28,31 @@ def run(
     name: str,
     model: Path,
     tiles: list[Path],
-    encoder: Path | None,
+    encoders: list[Path],
     weights: Path,
     manifest: Path,
     looks: list[ClassLook],
-    licence: str | None,
+    licences: dict[str, str],
     predict: Predict,
     params: Params,
 ) -> None:
     """Write a copy of the weights of ``model``, and the ``manifest`` that says how to use them.
 
-    Paths in are manifests: of the training, of the scenes it learned from, and of where its
-    encoder's weights come from. ``licence`` is theirs as the study states it, if it does; ``name``
-    is what the bundle calls itself. Raises ValueError where the training knows other classes.
+    Paths in are manifests: of the training, of the scenes it learned from, and of where weights of
+    its encoders come from. ``licences`` are theirs as far as the study states them; ``name`` is
+    what the bundle calls itself. Raises ValueError where the training knows other classes.
     """
     facts, scenes = read_manifest(model), [Scene(path, read_manifest(path)) for path in tiles]
     if facts["classes"] != [look.name for look in looks]:
         raise ValueError(f"{model}: classes are {facts['classes']}, expected those of the study")
-    origin = read_manifest(encoder) if encoder else {}
-    licence = licence or origin.get("license")
+    licence = _licence([licences.get(str(p)) or read_manifest(p).get("license") for p in encoders])
     with publishing(weights) as (partial,):
         shutil.copyfile(model.with_name("model.safetensors"), partial)
     write_manifest(
         manifest,
         "pipeline_steps.bundle",
         params=params,
-        made_from=[model, *tiles, *([encoder] if encoder else [])],
+        made_from=[model, *tiles, *encoders],
         made=[weights],
         name=name,
         classes=[look.model_dump() for look in looks],
@@ -69,6 +68,11 @@ def run(
     if licence and is_restricted(licence):
         log.warning("%s: the encoder's weights are %s: not for commercial use", name, licence)
     log.info("%s: %s", name, manifest.parent)
+
+
+def _licence(all_of_them: list[str | None]) -> str | None:
+    """Return the licences of what a network is made of as one, if any is known."""
+    return " and ".join(dict.fromkeys(filter(None, all_of_them))) or None
 
 
 def _ends(scenes: list[Scene]) -> list[float] | None:

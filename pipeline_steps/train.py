@@ -1,7 +1,6 @@
 """Train one experiment with one seed; the last checkpoint counts."""
 
 import logging
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import nn
 
+from pipeline_steps.models.drawing import drawn
 from pipeline_steps.models.layers import parameters_of
 from pipeline_steps.rasters.labels import class_counts
 from pipeline_steps.rasters.store import Limits, Scene, tiled
@@ -42,6 +42,7 @@ def run(
     splits: list[Path],
     stretch: Path,
     encoder: Path | None,
+    depth_encoder: Path | None,
     model: Path,
     history: Path,
     panels: Path,
@@ -55,7 +56,8 @@ def run(
 
     Most paths in are manifests: ``tiles`` of the training scenes, ``depths`` of their pseudo-depth
     in the same order (none for a network without depth), ``splits`` of those that are divided,
-    ``encoder`` of fetched weights, or of the teacher whose encoder it is. TensorBoard reads
+    ``encoder`` of fetched weights, or of the teacher whose encoder it is, ``depth_encoder`` of the
+    teacher whose encoder sees depth. TensorBoard reads
     ``events``. What a killed run has learned is gone on with. Raises ValueError where a class has
     no pixel to learn from, or a loss is not a number.
     """
@@ -65,9 +67,11 @@ def run(
         raise ValueError(f"patience is {params.patience}, expected a scene to watch (split val)")
     fabric = new_fabric(params.precision, params.devices)
     torch.manual_seed(seed)
-    network, settings = _network(params, len(counts), encoder, scenes[0])
+    network, settings = drawn(
+        params.network.model_dump(mode="json"), len(counts), encoder, depth_encoder, scenes[0].facts
+    )
     sources = [*tiles, *depths, *validation, *validation_depths, *splits, stretch]
-    sources += [encoder] if encoder else []
+    sources += dict.fromkeys(filter(None, (encoder, depth_encoder)))
     work = _begun(fabric, model.with_name("work.partial"), sources, params, [seed, fold])
     how = (limits, params.network.encoder.bands)
     learned = _rasters(scenes, depths, ("train", fold), *how)
@@ -150,23 +154,6 @@ def _learning(
     optimiser = adamw(network, p.lr, p.weight_decay)
     objective = Objective(IGNORE, weights, *terms)
     return Learning(fabric, network, optimiser, objective, recipe, plan, work)
-
-
-def _network(
-    params: Params, classes: int, encoder: Path | None, scene: Scene
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network, and the settings that it can be built from with nothing beside."""
-    module = import_module(f"pipeline_steps.models.{params.network.model}")
-    weights, facts = encoder.parent if encoder else None, scene.facts
-    settings = params.network.model_dump(mode="json")
-    settings = module.resolved(settings, weights, len(facts["bands"]), facts["rgb"])
-    network = module.build(classes, weights, settings)
-    sizes = {name: size for name, size in parameters_of(network).items() if size[0]}
-    for name, (count, trained) in sizes.items():
-        log.info("%s: %d parameters, %d trained", name, count, trained)
-        if "encoder" in sizes:
-            log.info("%s: %.1f %% of encoder", name, 100 * trained / sizes["encoder"][0])
-    return network, settings
 
 
 def _frequencies(scenes: list[Scene], fold: int | None) -> np.ndarray:

@@ -59,6 +59,9 @@ class DepthSeg(nn.Module):
     ``prompter`` there is neither, and with ``decoder="linear"`` nothing but a 1x1 convolution.
     """
 
+    sees_image_beside = False
+    """Whether an image is looked at also where its ``constant`` part is known."""
+
     def __init__(
         self,
         encoder: Encoder,
@@ -122,6 +125,10 @@ class DepthSeg(nn.Module):
             return Prediction(self.decoder(features, [None] * 4), None)
         found, shown = self._depth(taps, depth)
         return Prediction(self.decoder(features, self.prompter(shown)), found)
+
+    def constant(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return what no training of a frozen encoder changes: the ``taps`` of an image."""
+        return self.encoder(image)
 
     def _depth(
         self, taps: Sequence[torch.Tensor], fed: torch.Tensor | None

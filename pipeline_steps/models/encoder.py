@@ -1,6 +1,7 @@
 """A vision transformer of timm as a source of features at four depths."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ class Encoder(nn.Module):
 
     Where the patch size is another, ``fit`` says what is resized: the ``image`` first, by patch
     size / token stride, or the ``tokens``, of an image seen as it is. With ``norm`` the final
-    norm is applied to each tap. A frozen encoder stays in evaluation mode, and runs without a
-    graph, unless its patch embedding is widened: what is new, for the bands of ``in_bands`` that
-    are not at ``rgb``, is always trained.
+    norm is applied to each tap. Where ``taps`` are not stated, ``places`` chooses them among so
+    many blocks, by default `default_taps`. A frozen encoder stays in evaluation mode, and runs
+    without a graph, unless its patch embedding is widened: what is new, for the bands of
+    ``in_bands`` that are not at ``rgb``, is always trained.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Encoder(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         weights: Path | None = None,
+        places: Callable[[int], list[int]] | None = None,
     ) -> None:
         super().__init__()
         self.vit = load_vit(name, arguments or {}, weights)
         self.frozen, self.token_stride, self.fit, self.norm = frozen, token_stride, fit, norm
-        self.taps = _checked(taps, len(self.vit.blocks))
+        self.blocks = len(self.vit.blocks)
+        self.taps = _checked(taps or (places or default_taps)(self.blocks), self.blocks)
         self.width: int = self.vit.embed_dim
         self.patch: int = self.vit.patch_embed.patch_size[0]
         taught = self.vit.pretrained_cfg
@@ -82,9 +86,25 @@ class Encoder(nn.Module):
             grid = [length // self.token_stride for length in image.shape[-2:]]
             return [_to_grid(tap, grid) for tap in taps]
 
-    def _resized(self, x: torch.Tensor) -> torch.Tensor:
+    def refine(self, change: Callable[[int, torch.Tensor], torch.Tensor]) -> None:
+        """Let ``change`` have its way with the patches [B, n, width] that every block returns.
+
+        What it returns goes on to the next block, and gradients pass through a frozen ViT to it;
+        class and register tokens are left as they are. It is told which block it is.
+        """
+        self.is_constant = False
+        for number, block in enumerate(self.vit.blocks):
+            # no closure: in a copy of a network its own `change` shall be called
+            how = (change, number, self.vit.num_prefix_tokens)
+            block.register_forward_hook(functools.partial(_changed, *how))
+
+    def grid_of(self, size: Sequence[int]) -> list[int]:
+        """Return how many patches it sees of an image of ``size``, down and across."""
         pixels = self.patch if self.fit == "tokens" else self.token_stride
-        size = [max(1, round(length / pixels)) * self.patch for length in x.shape[-2:]]
+        return [max(1, round(length / pixels)) for length in size]
+
+    def _resized(self, x: torch.Tensor) -> torch.Tensor:
+        size = [count * self.patch for count in self.grid_of(x.shape[-2:])]
         if size == list(x.shape[-2:]):
             return x
         return F.interpolate(x, size, mode="bilinear", antialias=True)
@@ -125,11 +145,22 @@ def resolved_encoder(
     return found | with_bands(found, bands, rgb)
 
 
-def _checked(taps: Sequence[int] | None, blocks: int) -> list[int]:
-    taps = list(taps or default_taps(blocks))
+def _checked(taps: Sequence[int], blocks: int) -> list[int]:
+    taps = list(taps)
     if taps != sorted(set(taps)) or taps[-1] >= blocks:
-        raise ValueError(f"taps are {taps}, expected four ascending blocks below {blocks}")
+        raise ValueError(f"taps are {taps}, expected ascending blocks below {blocks}")
     return taps
+
+
+def _changed(
+    change: Callable[[int, torch.Tensor], torch.Tensor],
+    number: int,
+    kept: int,
+    _: nn.Module,
+    __: Any,
+    x: torch.Tensor,
+) -> torch.Tensor:
+    return torch.cat([x[:, :kept], change(number, x[:, kept:])], 1)
 
 
 def _prune(vit: nn.Module, taps: list[int], norm: bool) -> None:

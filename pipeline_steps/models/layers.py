@@ -1,6 +1,7 @@
 """What networks are made of, and what they say."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import distributed, nn
@@ -13,10 +14,16 @@ Norm = str
 
 
 class Prediction(NamedTuple):
-    """Logits [B, classes, H, W], and depth [B, 1, H, W] in [0, 1] where a network predicts it."""
+    """Logits [B, classes, H, W], and depth [B, 1, H, W] in [0, 1] where a network predicts it.
 
-    logits: torch.Tensor
+    A network of queries says ``masks``, see `Masks`, and no logits while it trains. What else is to
+    be seen of a training, ``told``, goes to its history.
+    """
+
+    logits: torch.Tensor | None
     depth: torch.Tensor | None
+    masks: Any = None
+    told: Mapping[str, torch.Tensor] | None = None
 
 
 def normalisation(kind: Norm, channels: int) -> nn.Module:

@@ -304,7 +304,11 @@ class Loaded:
 
     def teachers_needed(self) -> list[str]:
         """Return those, and the teachers whose encoder an experiment uses."""
-        lent = [t.teacher for t in self.trainings.values() if t.network.has_teachers_encoder]
+        lent = [
+            t.teacher
+            for t in self.trainings.values()
+            if t.network.has_teachers_encoder or t.network.has_depth_encoder
+        ]
         return list(dict.fromkeys([*self.teachers_used(), *lent]))
 
     def fetched(self) -> Fetch:
@@ -405,6 +409,10 @@ def _misfits(training: Train, study: Study, teachers: dict[str, Teacher]) -> Ite
         shown = "null" if teacher is None else repr(teacher)
         nets = ", ".join(name for name in teachers if name != ELEVATION) or "there is none"
         yield f"teacher is {shown}, expected a network for the encoder 'teacher': {nets}"
+    if network.has_depth_encoder and (teacher == ELEVATION or teacher not in teachers):
+        shown = "null" if teacher is None else repr(teacher)
+        nets = ", ".join(name for name in teachers if name != ELEVATION) or "there is none"
+        yield f"teacher is {shown}, expected a network, whose encoder sees depth: {nets}"
     if training.depth_control != "none" and not network.prompter:
         yield f"depth_control is {training.depth_control!r}, expected 'none' without a prompter"
 

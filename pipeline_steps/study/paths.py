@@ -180,14 +180,25 @@ class Paths:
         weights = training.network.encoder.weights
         return [f"results/fetch/{weights}/manifest.json"] if weights else []
 
-    def stated_licence(self, experiment: str) -> list[str]:
-        """Return the flag that tells what the study says of the licence of an encoder's weights."""
+    def depth_encoder(self, experiment: str) -> list[str]:
+        """Return the manifest of the teacher whose encoder sees depth for a network, if any."""
         training = self.study.trainings[experiment]
-        lent = training.network.has_teachers_encoder
-        weights = training.network.encoder.weights
-        model = self.study.teachers[training.teacher].model if lent else weights
-        licence = self.study.config.fetch.models[model].license if model else None
-        return ["--licence", licence] if licence else []
+        return self.teacher(training.teacher) if training.network.has_depth_encoder else []
+
+    def encoders(self, experiment: str) -> dict[str, str]:
+        """Return the manifests of all weights that a training begins with, and their models."""
+        training = self.study.trainings[experiment]
+        network, teacher = training.network, self.study.teachers.get(training.teacher)
+        lent = teacher.model if teacher else None
+        own = lent if network.has_teachers_encoder else network.encoder.weights
+        found = dict.fromkeys(self.encoder(experiment), own)
+        return found | dict.fromkeys(self.depth_encoder(experiment), lent)
+
+    def stated_licences(self, experiment: str) -> dict[str, str]:
+        """Return what the study says of the licences of these weights, by manifest."""
+        models = self.study.config.fetch.models
+        stated = {path: models[name].license for path, name in self.encoders(experiment).items()}
+        return {path: licence for path, licence in stated.items() if licence}
 
     def local_files(self, model: str) -> list[str]:
         """Return the files of a model that lies here, so that exchanging them is seen."""

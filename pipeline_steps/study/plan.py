@@ -1,12 +1,13 @@
 """What a study will cost: jobs, disk and memory, before it runs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import Field
 
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.fetch import Model
 from pipeline_steps.study.params.network import Network
 from pipeline_steps.study.params.train import Params as Train
 from pipeline_steps.study.teachers import Teacher
@@ -14,8 +15,14 @@ from pipeline_steps.study.teachers import Teacher
 Count = Annotated[int, Field(ge=0)]
 GB = 1e9
 
-WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024, "giant": 1536}
-"""A word in a ViT's name → its channels."""
+SIZES = {
+    "tiny": (192, 12),
+    "small": (384, 12),
+    "base": (768, 12),
+    "large": (1024, 24),
+    "giant": (1536, 40),
+}
+"""A word in a ViT's name → its channels and its blocks."""
 
 LIBRARIES_GB = 1.5
 """Memory of Python with torch and its networks, before any pixel."""
@@ -81,7 +88,7 @@ class Plan(StageParams):
     """Trainings that keep features of their encoder, those that differ."""
 
     networks: tuple[Planned, ...] = ()
-    """Networks of the study, those that differ, but for those whose encoder is a teacher's."""
+    """Networks of the study, those that differ, but for those that have a teacher's encoder."""
 
     taught: tuple[str, ...] = ()
     """Scenes that an adapted teacher learns from."""
@@ -105,7 +112,8 @@ def plan_of(study: Loaded) -> Plan:
     # an export is one of a bundle
     jobs += len(trained) * (bool(config.bundle or config.export) + bool(config.export))
     jobs += 2 + len(study.split("test")) if any(tested) else 0
-    cached = [_cached(training) for training in study.trainings.values() if training.feature_cache]
+    kept = [training for training in study.trainings.values() if training.feature_cache]
+    cached = [_cached(training, study.teachers, config.fetch.models) for training in kept]
     return Plan(
         jobs=jobs,
         fields=len(teachers),
@@ -128,21 +136,38 @@ def _networks(study: Loaded) -> Iterator[Planned]:
     seen = []
     for name, training in study.trainings.items():
         network = training.network
-        if not network.has_teachers_encoder and network not in seen:
+        is_known = not (network.has_teachers_encoder or network.has_depth_encoder)
+        if is_known and network not in seen:
             seen.append(network)
             yield Planned(training=name, network=network)
 
 
-def _cached(training: Train) -> Cached:
-    """Return what features take: four taps in two bytes for each of their tokens and channels."""
+def _cached(
+    training: Train, teachers: Mapping[str, Teacher], models: Mapping[str, Model]
+) -> Cached:
+    """Return what features take: four taps of the encoder, or of the teacher's, that sees depth,
+    those that the encoder's blocks see; two bytes for each of their tokens and channels."""
     encoder = training.network.encoder
-    stated = (encoder.arguments or {}).get("embed_dim")
-    named = (width for word, width in WIDTHS.items() if word in encoder.name)
+    arguments = encoder.arguments or {}
+    width, blocks = _size(encoder.name, arguments.get("embed_dim"), arguments.get("depth"))
+    taps = 4
+    if training.network.has_depth_encoder:
+        model = models[teachers[training.teacher].model]
+        backbone = (model.architecture or {}).get("backbone_config", {})
+        stated = (backbone.get("hidden_size"), backbone.get("num_hidden_layers"))
+        width, own = _size(str(model.source).lower(), *stated)
+        taps = min(own, blocks)
     tokens = (training.crop // encoder.token_stride) ** 2
-    one = 4 * 2 * tokens * (stated or next(named, max(WIDTHS.values())))
+    one = taps * 2 * tokens * width
     turns = 8 if training.turns else 1
     most = one * training.steps * training.batch
     return Cached(crop=training.crop, bytes=turns * one, most=most)
+
+
+def _size(name: str, width: int | None, blocks: int | None) -> tuple[int, int]:
+    """Return a ViT's channels and blocks: as stated, or by its name, or as the largest has them."""
+    known = next((size for word, size in SIZES.items() if word in name), SIZES["giant"])
+    return width or known[0], blocks or known[1]
 
 
 def _map_bytes(name: str, classes: int) -> int:

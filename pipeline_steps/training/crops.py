@@ -43,8 +43,8 @@ class Crops(Dataset):
 
     Rasters that are small enough are held in memory, unless ``hold`` is false: worker processes
     would each get a copy. ``features`` are what a frozen encoder says of every variant of a grid,
-    float16 [variants, taps, C, h, w]; images are then not read. Raises ValueError where there are
-    features and no grid.
+    float16 [variants, taps, C, h, w]; images are then read only if they go ``beside``. Raises
+    ValueError where there are features and no grid.
     """
 
     def __init__(
@@ -58,12 +58,14 @@ class Crops(Dataset):
         hold: bool = True,
         drawing: Drawing = Drawing(),
         features: Any | None = None,
+        beside: bool = False,
     ) -> None:
         if features is not None and drawing.positions != "grid":
             raise ValueError(
                 f"positions is {drawing.positions}, but there are features: expected grid"
             )
-        kept = ("labels", "target") if features is not None else ("image", "labels", "target")
+        self.shows_image = features is None or beside
+        kept = ("image", "labels", "target") if self.shows_image else ("labels", "target")
         self.rasters = held(rasters, kept, HELD_IN_MEMORY) if hold else list(rasters)
         self.crop, self.count, self.seed = crop, count, seed
         self.augmentation, self.ignore = augmentation, ignore
@@ -75,12 +77,12 @@ class Crops(Dataset):
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        """Return ``image`` float32 [bands, c, c] in [0, 1], or ``taps``, a variant's features;
-        and of what there is ``labels`` int64 [c, c], ``target`` float32 [1, c, c] and ``known``,
-        1 where the target is."""
+        """Return ``image`` float32 [bands, c, c] in [0, 1], ``taps``, what is cached, or both,
+        and of what there is ``labels`` int64 [c, c], ``target`` float32 [1, c, c] and ``known``, 1
+        where the target is."""
         rng = self._generator(number)
         place, arrays = self._drawn(rng)
-        if self.features is None:
+        if self.shows_image:
             arrays["image"] = read(self.rasters[place.raster].image, place.window)
         layers = self._shown(arrays, place)
         if "target" in layers:

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from pipeline_steps.rasters.store import new_items, open_array
 from pipeline_steps.training.crops import Crops
 
 log = logging.getLogger(__name__)
 
+Encoding = Callable[[torch.Tensor], list[torch.Tensor]]
+"""Maps [B, C, h, w] of images [B, bands, H, W], the same however long is trained."""
+
 Shown = Callable[[Iterable[Any], int], Iterable[Any]]
 """Passes on work of so many steps, and shows how far it is."""
 
 
 def features_of(
-    crops: Crops, encoder: nn.Module, folder: Path, batch: int, fabric: Fabric, shown: Shown
+    crops: Crops, encoder: Encoding, folder: Path, batch: int, fabric: Fabric, shown: Shown
 ) -> Any:
     """Return what ``encoder`` says of every variant that ``crops`` draw, [variants, taps, C, h, w].
 
@@ -46,7 +48,7 @@ def drawn(crops: Crops) -> list[int]:
 
 @torch.no_grad()
 def _fill(
-    crops: Crops, encoder: nn.Module, folder: Path, batch: int, fabric: Fabric, shown: Shown
+    crops: Crops, encoder: Encoding, folder: Path, batch: int, fabric: Fabric, shown: Shown
 ) -> None:
     needed, count = drawn(crops), folder / "count"
     folder.mkdir(parents=True, exist_ok=True)

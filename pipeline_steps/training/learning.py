@@ -53,10 +53,16 @@ class Plan:
     panels: int = 0
     feature_cache: bool = False
 
-    def crops(self, rasters: list[Layers], features: Any | None = None, hold: bool = True) -> Crops:
+    def crops(
+        self,
+        rasters: list[Layers],
+        features: Any | None = None,
+        hold: bool = True,
+        beside: bool = False,
+    ) -> Crops:
         """Return the crops of the training; its item n is in batch n // ``batch``."""
         how = (self.crop, self.steps * self.batch, self.seed, self.augmentation, self.ignore)
-        return Crops(rasters, *how, hold and self.workers == 0, self.drawing, features)
+        return Crops(rasters, *how, hold and self.workers == 0, self.drawing, features, beside)
 
     def fixed(self, rasters: list[Layers]) -> Crops:
         """Return crops to look at a training by: as they are, anywhere, the same for all seeds."""
@@ -128,9 +134,10 @@ class Learning:
         def show(work: Iterable[Any], count: int) -> Iterable[Any]:
             return shown(work, count, "features", "batches")
 
-        size = plan.batch // self.fabric.world_size
+        size, network = plan.batch // self.fabric.world_size, self.training.bare
         how = (self.work / "features", size, self.fabric, show)
-        return plan.crops(rasters, features_of(crops, self.training.bare.encoder, *how))
+        features = features_of(crops, network.constant, *how)
+        return plan.crops(rasters, features, beside=network.sees_image_beside)
 
     def _journal(
         self, crops: Crops, watched: list[Layers], folder: Path, events: Path | None

@@ -14,6 +14,7 @@ from pipeline_steps.training.losses import (
     dice_loss,
     segmentation_loss,
 )
+from pipeline_steps.training.matching import mask_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,23 +38,30 @@ class Objective:
         image, taps = batch.get("image"), batch.get("taps")
         if image is not None:
             image = image.contiguous(memory_format=torch.channels_last)
-        # a baseline has no taps that it could be given
+        # no baseline has taps that it could be given
         given = [] if taps is None else [taps.float().unbind(1)]
         said = network(image, batch.get("target"), *given)
-        how = (self.label_smoothing, self.focal)
-        labels = batch["labels"]
-        loss = segmentation_loss(said.logits, labels, self.weights, self.ignore, *how)
-        terms = {"cross_entropy": loss}
-        if self.dice:
-            terms["dice_loss"] = dice_loss(said.logits, labels, self.ignore)
-            loss = loss + self.dice * terms["dice_loss"]
+        loss, terms = self._classes(said, batch["labels"])
         if said.depth is not None:
             found = depth_loss(said.depth, batch["target"], batch["known"], self.depth_loss)
             loss = loss + self.depth_weight * found.pop("total")
             terms |= {f"{name}_loss": value for name, value in found.items()}
             with torch.no_grad():
                 terms["depth_r"] = depth_correlation(said.depth, batch["target"], batch["known"])
-        return {"loss": loss, **terms}
+        return {"loss": loss, **terms, **(said.told or {})}
+
+    def _classes(self, said: Prediction, labels: torch.Tensor) -> tuple[torch.Tensor, Losses]:
+        """Return what is minimised of the classes, and its terms."""
+        if said.masks is not None:
+            terms = mask_losses(said.masks, labels, self.ignore)
+            return terms.pop("total"), terms
+        how = (self.label_smoothing, self.focal)
+        loss = segmentation_loss(said.logits, labels, self.weights, self.ignore, *how)
+        terms = {"cross_entropy": loss}
+        if self.dice:
+            terms["dice_loss"] = dice_loss(said.logits, labels, self.ignore)
+            loss = loss + self.dice * terms["dice_loss"]
+        return loss, terms
 
 
 def weights_of(kind: str, counts: np.ndarray) -> torch.Tensor | None:

@@ -27,11 +27,11 @@ def bundled(folder, model, *tiles, **changes):
         "name": "plain/seed-0",
         "model": model / "manifest.json",
         "tiles": list(tiles),
-        "encoder": None,
+        "encoders": [],
         "weights": folder / "model.safetensors",
         "manifest": folder / "bundle.json",
         "looks": LOOKS,
-        "licence": None,
+        "licences": {},
         "predict": Predict(window=32, batch=2),
         "params": bundle.Params(),
     }
@@ -94,11 +94,23 @@ def test_the_licence_of_the_encoder_is_the_one_that_was_fetched_unless_the_study
 ):
     fetched = tmp_path / "fetched.json"
     fetched.write_text(json.dumps({"license": "CC-BY-NC-4.0"}))
+    licences = {str(fetched): stated} if stated else {}
     with caplog.at_level(logging.WARNING):
-        file = bundled(tmp_path / "b", model, covered, encoder=fetched, licence=stated)
+        file = bundled(tmp_path / "b", model, covered, encoders=[fetched], licences=licences)
 
     assert read_bundle(file).licence == expected
     assert ("not for commercial use" in caplog.text) == (stated is None)
+
+
+def test_of_two_encoders_the_bundle_has_both_licences(tmp_path, model, covered, caplog):
+    files = [tmp_path / f"{name}.json" for name in ("visual", "depth")]
+    for file, licence in zip(files, ("Apache-2.0", "CC-BY-NC-4.0"), strict=True):
+        file.write_text(json.dumps({"license": licence}))
+    with caplog.at_level(logging.WARNING):
+        file = bundled(tmp_path / "b", model, covered, encoders=files)
+
+    assert read_bundle(file).licence == "Apache-2.0 and CC-BY-NC-4.0"
+    assert "not for commercial use" in caplog.text
 
 
 def test_a_training_of_other_classes_is_refused_and_nothing_is_left(tmp_path, model, covered):

@@ -22,11 +22,11 @@ def bundled(folder, covered, depths, **changes):
         name="plain/seed-0",
         model=model / "manifest.json",
         tiles=[covered],
-        encoder=None,
+        encoders=[],
         weights=folder / "bundle" / "model.safetensors",
         manifest=folder / "bundle" / "bundle.json",
         looks=LOOKS,
-        licence=None,
+        licences={},
         predict=Predict(window=64),
         params=bundle.Params(),
     )

@@ -33,11 +33,11 @@ def folder(tmp_path_factory, covered, height):
         name="plain/seed-0",
         model=model / "manifest.json",
         tiles=[covered],
-        encoder=None,
+        encoders=[],
         weights=made / "bundle" / "model.safetensors",
         manifest=made / "bundle" / "bundle.json",
         looks=LOOKS,
-        licence=None,
+        licences={},
         predict=Predict(**HOW),
         params=bundle.Params(),
     )

@@ -41,6 +41,7 @@ def trained(folder, covered, params, depths=(), seed=0, **changes):
         "splits": [],
         "stretch": stretch_file(folder / "inputs"),
         "encoder": None,
+        "depth_encoder": None,
         "events": None,
     }
     outputs = {key: folder / name for key, name in files.items()}

@@ -33,7 +33,8 @@ def work(scene, depth, stretch, folder, most=None):
         # what a full disk is to a file that grows
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     inputs = {"tiles": [scene], "depths": [depth], "stretch": stretch, "splits": []}
-    inputs |= {"validation": [scene], "validation_depths": [depth], "encoder": None}
+    inputs |= {"validation": [scene], "validation_depths": [depth]}
+    inputs |= {"encoder": None, "depth_encoder": None}
     outputs = {name.split(".")[0]: folder / name for name in NAMES}
     how = {"events": None, "seed": 0, "fold": None, "params": training(**PARAMS)}
     train.run(**inputs, **outputs, **how)

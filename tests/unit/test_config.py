@@ -116,6 +116,17 @@ BY_COLOUR = {
 }
 """What cannot stand beside that."""
 
+TUNED = {
+    "train": {
+        "teacher": "net",
+        "network": {
+            "model": "depthforge",
+            "encoder": {"weights": "net", "taps": [0, 1, 2, 3], "arguments": {"depth": 4}},
+        },
+    },
+}
+"""Nor this beside either."""
+
 FREE = {"arguments", "architecture", "variants"}
 """Keys whose content is not ours to know."""
 
@@ -163,10 +174,14 @@ def sections(value, key=""):
 
 FULL, STATED = complete(SMALL | CHOSEN)
 PAINTED, PAINTED_STATED = complete(SMALL | BY_COLOUR)
+TUNED_STUDY, TUNED_STATED = complete(SMALL | TUNED)
 LEAVES = [(STATED, *leaf) for leaf in leaves(STATED)] + [
     (PAINTED_STATED, *leaf)
     for leaf in leaves(PAINTED_STATED)
     if "rgb" in leaf[0] or leaf[0].startswith(("stretch.limits", "split.folds", "train.network"))
+]
+LEAVES += [
+    (TUNED_STATED, *leaf) for leaf in leaves(TUNED_STATED) if leaf[0].startswith("train.network")
 ]
 LABEL = re.compile(
     r"(domains\.\w+\.)?classes\.\d+\.value"
@@ -302,7 +317,7 @@ def test_the_schema_refuses_unknown_keys_at_every_level():
 
 
 def test_the_studies_of_this_test_state_every_key():
-    stated = [key for study in (STATED, PAINTED_STATED) for key in _every_key(study)]
+    stated = [key for study in (STATED, PAINTED_STATED, TUNED_STATED) for key in _every_key(study)]
     missing = [
         key
         for key, _ in docs.fields(Study)
@@ -322,12 +337,12 @@ def _pattern(key):
     return re.escape(key).replace(r"\[\]", r"\.\d+").replace("<name>", r"[^.]+")
 
 
-@pytest.mark.parametrize("config", [STATED, PAINTED_STATED])
+@pytest.mark.parametrize("config", [STATED, PAINTED_STATED, TUNED_STATED])
 def test_every_default_passes_its_own_check(at, config):
     found = loaded(at, config).config
 
     assert found.model_dump(mode="json", exclude_none=True) == config
-    assert found in (FULL, PAINTED)
+    assert found in (FULL, PAINTED, TUNED_STUDY)
 
 
 def wrong_kinds(key, value):
@@ -561,15 +576,36 @@ def test_an_experiment_without_prompter_needs_no_teacher(at):
         ),
         (
             {"network": {"model": "unet"}},
-            "network.model is 'unet', expected 'depthseg', 'baseline'",
+            "network.model is 'unet', expected 'depthseg', 'depthforge', 'baseline'",
         ),
         ({"network": {"model": "baseline", "adapter": True}}, "network.adapter is not a key, expe"),
+        (
+            {"teacher": "elevation", "network": {"model": "depthforge"}},
+            "teacher is 'elevation', expected a network, whose encoder sees depth: net, bones",
+        ),
     ],
 )
 def test_a_training_that_does_not_fit_is_named(at, train, words):
     text = refused(at, with_(SMALL, "experiments.one.train", train))
 
     assert text.startswith(f"experiments.one.train.{words}")
+
+
+def test_a_loss_that_a_head_of_queries_has_no_use_for_is_named(at):
+    train = {"focal": 2.0, "network": {"model": "depthforge", "tokens": "plain"}}
+
+    text = refused(at, with_(SMALL, "experiments.one.train", train))
+
+    assert "focal is 2.0, expected 0.0 with network.head: mask2former" in text
+
+
+def test_an_encoder_that_sees_depth_is_needed_and_its_teachers_depth_is_not_used(at):
+    train = {"network": {"model": "depthforge"}}
+
+    found = loaded(at, with_(SMALL, "experiments.one.train", train))
+
+    assert (found.teachers_used(), found.teachers_needed()) == ([], ["net"])
+    assert list(found.fetched().models) == ["net"]
 
 
 def test_who_lends_an_encoder_is_needed_and_its_depth_is_not_used(at):

@@ -225,6 +225,23 @@ def test_baselines_learn_as_the_study_does_and_have_weights_where_it_has(names):
     assert has_weights == {len(names) == 2}
 
 
+@pytest.mark.parametrize("names", [("depthforge",), ("pretrained", "depthforge")])
+def test_depthforge_and_its_control_differ_in_depth_alone(names):
+    found = laid(*names)
+    forge = {
+        cell.values["network"]: found.trainings[cell.experiment]
+        for cell in found.cells()
+        if cell.grid == "forge"
+    }
+
+    with_depth, without = (forge[name].model_dump() for name in ("depthforge", "tokens"))
+    assert with_depth["network"].pop("tokens") == "shared"
+    assert without["network"].pop("tokens") == "plain"
+    assert with_depth == without
+    has_weights = {bool(one.network.encoder.weights) for one in forge.values()}
+    assert has_weights == {len(names) == 2}
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_only_models_that_are_used_are_fetched(order):
     found = laid(*("pretrained", "depthseg_table2")[::order])

@@ -171,4 +171,5 @@ def test_a_licence_that_is_stated_is_that_of_the_encoder_s_weights(paths, lent):
 
     found = paths(row("a", "train"), row("b", "test"), **sections)
 
-    assert found.stated_licence("own") == (["--licence", "MIT"] if lent else [])
+    manifest = "results/adapt/town/manifest.json"
+    assert found.stated_licences("own") == ({manifest: "MIT"} if lent else {})

@@ -145,10 +145,12 @@ def test_ablations_controls_and_baselines_lie_over_any_preset(preset):
     has_elevation = all(scene.elevation for scene in preset.study.scenes.values())
     controls = "_controls_elevation" if has_elevation else "_controls"
 
-    found = laid(preset.name, preset.folder, "_depthseg_table2", controls, "_scales", "_baselines")
+    files = ("_depthseg_table2", controls, "_scales", "_baselines", "_depthforge")
+    found = laid(preset.name, preset.folder, *files)
 
     counts = Counter(cell.grid for cell in found.cells())
     expected = {"table2": 12, "controls": 9 if has_elevation else 6, "scales": 5, "baseline": 6}
+    expected["forge"] = 2
     assert counts == expected
     # nothing starts from random weights, and the study's own experiments are there still
     assert all(one.network.encoder.weights for one in found.trainings.values())

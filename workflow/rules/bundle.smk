@@ -3,7 +3,7 @@ rule bundle:
         model="results/train/{experiment}/{run}/manifest.json",
         trained=ancient("results/train/{experiment}/{run}/model.safetensors"),
         tiles=lambda wildcards: tiles(learned(wildcards)),
-        encoder=lambda wildcards: paths.encoder(wildcards.experiment),
+        encoders=lambda wildcards: list(paths.encoders(wildcards.experiment)),
     output:
         weights="results/bundle/{experiment}/{run}/model.safetensors",
         manifest="results/bundle/{experiment}/{run}/bundle.json",
@@ -21,10 +21,9 @@ rule bundle:
         code=fingerprint("pipeline_steps.bundle"),
         looks=LOOKS,
         predict=params_for("predict"),
-        encoder=lambda wildcards, input: given("--encoder", input.encoder),
-        licence=lambda wildcards: paths.stated_licence(wildcards.experiment),
+        licences=lambda wildcards: as_json(paths.stated_licences(wildcards.experiment)),
     shell:
         "python -m pipeline_steps.bundle --name {wildcards.experiment:q}/{wildcards.run:q}"
-        ' --model {input.model:q} --tiles-from "$(list {input.tiles:q})" {params.encoder:q} {params.licence:q}'
-        " --weights {output.weights:q} --manifest {output.manifest:q} --looks {params.looks:q}"
+        ' --model {input.model:q} --tiles-from "$(list {input.tiles:q})"'
+        " --encoders {input.encoders:q} --licences {params.licences:q} --weights {output.weights:q} --manifest {output.manifest:q} --looks {params.looks:q}"
         " --predict {params.predict:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

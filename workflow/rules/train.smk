@@ -9,6 +9,7 @@ rule train:
         stretch="results/stretch/stretch.json",
         stretched=ancient("results/stretch/manifest.json"),
         encoder=lambda wildcards: paths.encoder(wildcards.experiment),
+        depth_encoder=lambda wildcards: paths.depth_encoder(wildcards.experiment),
     output:
         model="results/train/{experiment}/{run}/model.safetensors",
         history="results/train/{experiment}/{run}/history.csv",
@@ -31,6 +32,7 @@ rule train:
         step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
         code=network_code("train"),
         encoder=lambda wildcards, input: given("--encoder", input.encoder),
+        depth_encoder=lambda wildcards, input: given("--depth-encoder", input.depth_encoder),
         python=python_of,
         run=lambda wildcards: Run.named(wildcards.run).flags,
     # a signal that all of the group get shall not end the shell before the training has ended
@@ -40,7 +42,7 @@ rule train:
         ' --validation-from "$(list {input.validation:q})"'
         ' --validation-depths-from "$(list {input.validation_depths:q})"'
         ' --splits-from "$(list {input.splits:q})" --stretch {input.stretch:q}'
-        " {params.encoder:q} --model {output.model:q} --history {output.history:q}"
+        " {params.encoder:q} {params.depth_encoder:q} --model {output.model:q} --history {output.history:q}"
         " --panels {output.panels:q} --events logs/tensorboard/{wildcards.experiment}/{wildcards.run}"
         " --manifest {output.manifest:q} {params.run} --params {params.step:q} 2> {log:q}"
         " || ((grep '^error: ' {log:q} || cat {log:q}) | tail -n 1 >&2; false)"

@@ -107,6 +107,8 @@ class DepthSeg(StageParams):
     """How the semantic decoder upsamples: learned, by two each time; or bilinear, by four at its
     end."""
 
+    has_depth_encoder: ClassVar[bool] = False
+
     @property
     def is_fed(self) -> bool:
         """Return whether depth is fed to it, also when it predicts."""
@@ -125,6 +127,105 @@ class DepthSeg(StageParams):
             raise ValueError("match_width is true, expected prompter: false and decoder: pyramid")
         if len(set(self.scales)) < len(self.scales):
             raise ValueError(f"scales is {list(self.scales)}, expected each stride once")
+        return self
+
+
+class TunedEncoder(Encoder):
+    """The vision transformer, whose patches tokens refine after every block."""
+
+    taps: tuple[Block, Block, Block, Block] | None = None
+    """Blocks whose output is used, from 0; by default 3, 5, 7, 11 of 12 and 7, 11, 15, 23 of 24."""
+
+    norm: bool = False
+    """Apply the encoder's final norm to every tap."""
+
+
+class DepthForge(StageParams):
+    """The DepthForge network and its switches: the encoder of `train.teacher` sees depth for it."""
+
+    prompter: ClassVar[bool] = False
+    depth: ClassVar[str] = "predicted"
+    is_fed: ClassVar[bool] = False
+
+    model: Literal["depthforge"] = "depthforge"
+    """The network: a module of `pipeline_steps.models`."""
+
+    encoder: TunedEncoder = TunedEncoder()
+    """The vision transformer and its weights; it is frozen."""
+
+    tokens: Literal["shared", "separate", "plain"] = "shared"
+    """What tokens look at: patches of the encoder and of the depth encoder alike; those of depth by
+    tokens of their own; or those of the encoder alone, which is a control without depth."""
+
+    token_count: Annotated[int, Field(ge=2, le=1000)] = 100
+    """Tokens of every block, and queries of the head."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the tokens."""
+
+    scale: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Share of what tokens say, at first; it is learned."""
+
+    fusion: Literal["add", "cross_attention"] = "add"
+    """How shared tokens take in depth: attention to both kinds of patches is added up; or they
+    gather from depth patches before they look at the others."""
+
+    normalise_depth_tokens: bool = False
+    """Bring depth patches to mean 0 and variance 1: their size grows from block to block."""
+
+    refinement: bool = True
+    """The depth refinement decoder: all levels, gated, are added to the finest."""
+
+    head: Literal["mask2former", "decoder"] = "mask2former"
+    """What classifies: Mask2Former, whose queries the tokens make; or DepthSeg's decoder."""
+
+    width: Width = 256
+    """Channels of the head."""
+
+    layers: Annotated[int, Field(ge=1, le=24)] = 9
+    """Layers of Mask2Former's decoder."""
+
+    pixel_layers: Annotated[int, Field(ge=1, le=24)] = 6
+    """Layers of its pixel decoder."""
+
+    heads: Annotated[int, Field(ge=1, le=64)] = 8
+    """Heads of its attention."""
+
+    norm: Literal["batch", "group", "sync"] = "batch"
+    """Normalisation of DepthSeg's decoder."""
+
+    upsample: Literal["transposed", "bilinear"] = "transposed"
+    """How DepthSeg's decoder upsamples."""
+
+    checkpointing: bool = False
+    """Compute the encoder's blocks again for the gradient, which passes through them, instead of
+    keeping what they hold: a third more time, much less memory."""
+
+    @property
+    def has_teachers_encoder(self) -> bool:
+        """Return whether its encoder is the teacher's own."""
+        return self.encoder.name == TEACHER
+
+    @property
+    def has_depth_encoder(self) -> bool:
+        """Return whether the teacher's encoder is a part of it, beside its own."""
+        return self.tokens != "plain"
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "DepthForge":
+        if not self.encoder.frozen:
+            raise ValueError("encoder.frozen is false, expected true: tokens tune a frozen encoder")
+        if self.fusion == "cross_attention" and self.tokens != "shared":
+            raise ValueError(f"fusion is {self.fusion}, expected add with tokens: {self.tokens}")
+        if self.normalise_depth_tokens and self.tokens == "plain":
+            raise ValueError("normalise_depth_tokens is true, expected false with tokens: plain")
+        # in groups of 32 its norms see one value each of a width of 32 and a crop of 32 pixels
+        fits = self.width >= 64 and not self.width % 32 and not self.width % self.heads
+        if self.head == "mask2former" and not fits:
+            raise ValueError(
+                f"width is {self.width}, expected 64 or more, a multiple of 32 and of heads,"
+                f" {self.heads}"
+            )
         return self
 
 
@@ -148,6 +249,7 @@ class Baseline(StageParams):
     depth: ClassVar[str] = "predicted"
     is_fed: ClassVar[bool] = False
     has_teachers_encoder: ClassVar[bool] = False
+    has_depth_encoder: ClassVar[bool] = False
 
     model: Literal["baseline"] = "baseline"
     """The network: a module of `pipeline_steps.models`."""
@@ -169,7 +271,9 @@ def _model_of(section: Any) -> str:
 
 
 Network = Annotated[
-    Annotated[DepthSeg, Tag("model-depthseg")] | Annotated[Baseline, Tag("model-baseline")],
+    Annotated[DepthSeg, Tag("model-depthseg")]
+    | Annotated[DepthForge, Tag("model-depthforge")]
+    | Annotated[Baseline, Tag("model-baseline")],
     Discriminator(_model_of),
 ]
 """One of the networks, by its ``model``; the first where that is not stated."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline_steps.study.params.base import StageParams
-from pipeline_steps.study.params.network import DepthSeg, Network
+from pipeline_steps.study.params.network import DepthForge, DepthSeg, Network
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
 
@@ -125,7 +125,8 @@ class Params(StageParams):
     """Weight of a Dice loss beside it."""
 
     feature_cache: bool = False
-    """Run the frozen encoder once for each crop that is drawn, and keep what it says on disk."""
+    """Run the frozen encoder, in DepthForge that of depth, once for each crop that is drawn, and
+    keep what it says on disk."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto is bf16 where the hardware multiplies it."""
@@ -153,6 +154,14 @@ class Params(StageParams):
                 "network.architecture is deeplabv3plus and a part of a batch is 1 crop, expected 2:"
                 " it normalises over one value for each crop"
             )
+        if getattr(self.network, "head", "") == "mask2former":
+            plain = {"class_weights": "none", "label_smoothing": 0.0, "focal": 0.0, "dice": 0.0}
+            for key, value in plain.items():
+                if getattr(self, key) != value:
+                    raise ValueError(
+                        f"{key} is {getattr(self, key)}, expected {value} with network.head:"
+                        " mask2former, whose loss is its own"
+                    )
         if self.depth_control == "shuffled" and self.network.depth != "predicted":
             raise ValueError(
                 f"depth_control is shuffled and network.depth {self.network.depth}, expected"
@@ -169,9 +178,14 @@ class Params(StageParams):
         if not self.feature_cache:
             return self
         network = self.network
-        if not isinstance(network, DepthSeg) or not network.encoder.frozen:
-            raise ValueError("feature_cache is true, expected a depthseg with a frozen encoder")
-        if network.encoder.bands == "all":
+        is_tuned = isinstance(network, DepthForge)
+        if is_tuned and not network.has_depth_encoder:
+            raise ValueError("feature_cache is true, expected network.tokens that see depth")
+        if not is_tuned and not (isinstance(network, DepthSeg) and network.encoder.frozen):
+            raise ValueError(
+                "feature_cache is true, expected a depthseg with a frozen encoder, or a depthforge"
+            )
+        if network.encoder.bands == "all" and not is_tuned:
             raise ValueError("feature_cache is true, expected network.encoder.bands: rgb")
         wanted = {"positions": "grid", "scale": (1.0, 1.0), "photometric": 0.0}
         for key, value in wanted.items():
