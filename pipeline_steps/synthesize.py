@@ -22,10 +22,11 @@ CRS = "EPSG:32632"
 
 def run(scene: str, image: Path, labels: Path, elevation: Path, params: Params) -> None:
     """Write image (uint8 RGB), labels (the index in ``town.CLASSES``) and height (metres)."""
-    mixed = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:4])
+    ground, shift = params.look_of(scene)
+    mixed = int.from_bytes(hashlib.sha256(ground.encode()).digest()[:4])
     rng = np.random.default_rng([params.seed, mixed])
     drawn = town.draw(params.size, params.gsd, params.shared_materials, rng)
-    picture = town.render(drawn, params.gsd, rng)
+    picture = town.render(drawn, params.gsd, rng, town.Look(**shift.model_dump()))
     grid = Grid(params.size, params.size, CRS, _place(params, rng))
     with publishing(image, labels, elevation) as partials:
         write_raster(partials[0], picture, grid, photometric="RGB")

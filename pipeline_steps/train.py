@@ -19,6 +19,7 @@ from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.fingerprint import fingerprint
 from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest
+from pipeline_steps.study.params.network import DepthForge
 from pipeline_steps.study.params.train import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import begun, release
@@ -135,7 +136,8 @@ def _learning(
     p, weights = params, weights_of(params.class_weights, counts)
     if weights is not None:
         weights = weights.to(fabric.device)
-    terms = (p.label_smoothing, p.focal, p.dice, p.depth_weight, p.depth_loss.model_dump())
+    terms = [p.label_smoothing, p.focal, p.dice, p.depth_weight, p.depth_loss.model_dump()]
+    terms += [p.network.points] if isinstance(p.network, DepthForge) else []
     factor = polynomial(p.steps, p.warmup, p.power)
     recipe = Recipe(factor, p.clip, p.report_every, seed, p.accumulate, p.ema, p.patience)
     plan = Plan(

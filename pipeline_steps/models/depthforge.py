@@ -54,7 +54,7 @@ def build(
     """
     options = dict(settings)
     ours, seen = dict(options.pop("encoder")), options.pop("depth_encoder", None)
-    del ours["weights"], ours["bands"], options["model"]
+    del ours["weights"], ours["bands"], options["model"], options["points"]
     encoder, depth_encoder = Encoder(**ours, weights=weights, places=default_taps), None
     if options["tokens"] != "plain":
         if seen is None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
 
 CLASSES = ("building", "road", "plaza", "grass", "tree", "water", "bare soil")
 BUILDING, ROAD, PLAZA, GRASS, TREE, WATER, SOIL = range(7)
@@ -23,6 +24,27 @@ OWN = {
     WATER: ((54, 82, 88), (66, 92, 84), (48, 70, 92)),
     SOIL: ((150, 118, 84), (136, 108, 80), (168, 136, 100)),
 }
+VEIL = np.array([0.76, 0.79, 0.84], np.float32)
+"""Light that haze scatters towards the camera."""
+
+SNOW = (226, 232, 240)
+SEASONS = {
+    "autumn": {
+        TREE: ((156, 96, 44), 0.75),
+        GRASS: ((150, 138, 84), 0.6),
+        SOIL: ((120, 96, 72), 0.5),
+    },
+    "winter": {
+        BUILDING: (SNOW, 0.55),
+        ROAD: (SNOW, 0.15),
+        PLAZA: (SNOW, 0.45),
+        GRASS: (SNOW, 0.85),
+        TREE: ((116, 104, 96), 0.8),
+        SOIL: (SNOW, 0.75),
+    },
+}
+"""What classes look like, and how much of each does."""
+
 BLOCKS = ("homes", "homes", "homes", "centre", "centre", "park", "yard")
 
 
@@ -35,25 +57,69 @@ class Town:
     albedo: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a town is seen; the fields are those of ``synthesize.shifts``."""
+
+    sun: tuple[float, float] = (32.0, 58.0)
+    season: str = "summer"
+    haze: float = 0.0
+    response: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    blur: float = 0.5
+    noise: float = 0.012
+
+
 def draw(size: int, gsd: float, shared_materials: float, rng: np.random.Generator) -> Town:
     """Draw a town of ``size`` pixels of ``gsd`` metres; see ``synthesize.Params`` for the rest."""
     return _Painter(size, gsd, shared_materials, rng).town()
 
 
-def render(town: Town, gsd: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the town under a random sun, uint8 [3, n, n]: shading, cast shadows, haze, noise."""
-    azimuth, altitude = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(32, 58))
+def render(
+    town: Town, gsd: float, rng: np.random.Generator, look: Look | None = None
+) -> np.ndarray:
+    """Return the town under a random sun, uint8 [3, n, n]: shading, cast shadows, haze, noise.
+
+    Another ``look`` draws the same numbers: nothing differs but what it says.
+    """
+    look = look or Look()
+    albedo = _in_season(town, look.season, rng.spawn(1)[0])
+    azimuth, altitude = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(*look.sun))
     towards = np.array([np.sin(azimuth), np.cos(azimuth)])
     down, right = np.gradient(town.height, gsd)
     slope = np.clip(-(down * towards[0] + right * towards[1]), -1.5, 1.5)
     light = np.clip(1 + 0.45 * slope / np.tan(altitude), 0.55, 1.4)
     lit = gaussian_filter(1 - _shadow(town.height, gsd, towards, altitude), 0.6)[..., None]
     ambient = np.array([0.34, 0.38, 0.45], np.float32)
-    picture = town.albedo * (ambient + (1 - ambient) * lit * light[..., None])
+    picture = albedo * (ambient + (1 - ambient) * lit * light[..., None])
     picture *= rng.uniform(0.9, 1.1) * rng.uniform(0.95, 1.05, 3)
     picture = picture * rng.uniform(0.9, 1.0) + rng.uniform(0.0, 0.06)
-    picture = gaussian_filter(picture, (0.5, 0.5, 0)) + rng.normal(0, 0.012, picture.shape)
+    if look.haze:
+        picture = picture * (1 - look.haze) + look.haze * VEIL
+    if look.response != (1, 1, 1):
+        picture = picture.clip(0) ** np.array(look.response, np.float32)
+    picture = gaussian_filter(picture, (look.blur, look.blur, 0))
+    picture = picture + rng.normal(0, look.noise, picture.shape)
     return np.moveaxis((picture * 255).clip(0, 255).astype(np.uint8), -1, 0)
+
+
+def _in_season(town: Town, season: str, rng: np.random.Generator) -> np.ndarray:
+    """Return the albedo in summer, as it was drawn, in autumn or in winter."""
+    if season == "summer":
+        return town.albedo
+    shades = SEASONS[season]
+    albedo, noise = town.albedo.copy(), rng.standard_normal(town.labels.shape, np.float32)
+    mottle = _normal(gaussian_filter(noise, 2)) + _normal(gaussian_filter(noise, 12))
+    for kind, (colour, share) in shades.items():
+        covered = town.labels == kind
+        if not covered.any():
+            continue
+        # the larger its share, the more of a class has turned; patches have soft rims
+        turned = 1 / (1 + np.exp(-3 * (mottle / np.sqrt(2) + norm.ppf(share))))
+        turned = (turned * covered)[..., None]
+        # what is darker stays darker
+        grey = albedo.mean(-1, keepdims=True) / max(albedo[covered].mean(), 1e-6)
+        albedo = albedo * (1 - turned) + turned * np.array(colour, np.float32) / 255 * grey**0.5
+    return albedo.clip(0, 1)
 
 
 def _shadow(height: np.ndarray, gsd: float, towards: np.ndarray, altitude: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from pipeline_steps.training.losses import (
     dice_loss,
     segmentation_loss,
 )
-from pipeline_steps.training.matching import mask_losses
+from pipeline_steps.training.matching import POINTS, mask_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Objective:
     dice: float = 0.0
     depth_weight: float = 1.0
     depth_loss: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"ssim": 1.0})
+    points: int = POINTS
 
     def __call__(self, network: Callable[..., Prediction], batch: Batch) -> Losses:
         """Return the terms of what ``network`` says of a batch of crops, and beside them
@@ -53,7 +54,7 @@ class Objective:
     def _classes(self, said: Prediction, labels: torch.Tensor) -> tuple[torch.Tensor, Losses]:
         """Return what is minimised of the classes, and its terms."""
         if said.masks is not None:
-            terms = mask_losses(said.masks, labels, self.ignore)
+            terms = mask_losses(said.masks, labels, self.ignore, self.points)
             return terms.pop("total"), terms
         how = (self.label_smoothing, self.focal)
         loss = segmentation_loss(said.logits, labels, self.weights, self.ignore, *how)

@@ -2,6 +2,7 @@ import numpy as np
 import rasterio
 
 from pipeline_steps.rasters.town import BUILDING, CLASSES, TREE, WATER
+from pipeline_steps.study.params.synthesize import Shift
 from pipeline_steps.synthesize import Params, run
 
 
@@ -68,3 +69,24 @@ def test_half_of_the_built_surfaces_share_materials(tmp_path):
     grey = image.mean(0)
     spread = grey[labels[0] == 0].std()
     assert abs(grey[labels[0] == 0].mean() - grey[labels[0] == 2].mean()) < 2 * spread
+
+
+def test_a_shift_shows_the_same_ground_in_the_same_place(tmp_path):
+    params = Params(size=64, shifts={"winter": Shift(season="winter")})
+    usual, snowy = (drawn(tmp_path, name, params) for name in ("a", "a-winter"))
+    alone = drawn(tmp_path / "alone", "a", Params(size=64))
+
+    (one, *truth), (other, *same) = usual[1], snowy[1]
+    assert all(np.array_equal(x, y) for x, y in zip(truth, same, strict=True))
+    assert not np.array_equal(one, other)
+    assert all(np.array_equal(x, y) for x, y in zip(usual[1], alone[1], strict=True))
+    with rasterio.open(usual[0][0]) as first, rasterio.open(snowy[0][0]) as second:
+        assert first.transform == second.transform
+
+
+def test_a_name_that_ends_like_no_shift_is_a_ground_of_its_own():
+    params = Params(shifts={"winter": Shift(season="winter")})
+
+    assert params.look_of("a-winter") == ("a", params.shifts["winter"])
+    for name in ("winter", "-winter", "a-summer", "a_winter"):
+        assert params.look_of(name) == (name, Shift())

@@ -13,13 +13,18 @@ from snakemake.utils import update_config
 from pipeline_steps.study import docs
 from pipeline_steps.study.config import MADE, Study, load
 from pipeline_steps.study.errors import StudyError
+from pipeline_steps.study.params.synthesize import Shift
 from pipeline_steps.study.params.train import Params as Train
 
 CONFIG = docs.ROOT / "config"
 OVERLAY = CONFIG / "studies" / "_pretrained.yaml"
 DUBAI = CONFIG / "studies" / "dubai.yaml"
 """The one preset that needs no pretrained weights."""
-PRESETS = sorted({*CONFIG.glob("studies/[!_]*.yaml")} - {DUBAI})
+
+SHIFT = CONFIG / "studies" / "demo_shift.yaml"
+"""What lies over the demo."""
+
+PRESETS = sorted({*CONFIG.glob("studies/[!_]*.yaml")} - {DUBAI, SHIFT})
 REQUIRED = {"scenes", "classes", "classes[].name", "experiments", "tabulate.reported[].name"} | {
     "domains.<name>.classes[].name"
 }
@@ -46,7 +51,7 @@ CHOSEN = {
             "classes": [{"name": "roof", "value": 7}, {"name": "road", "value": 8}],
         }
     },
-    "synthesize": {},
+    "synthesize": {"shifts": {"snow": {}}},
     "fetch": {
         "models": {
             "net": {
@@ -1022,6 +1027,29 @@ def test_the_demo_study_loads_wherever_it_is_called_from(at):
     assert found.split("train") and found.split("test")
     for scene in found.scenes.values():
         assert Path(scene.images[0]).is_relative_to(MADE) and scene.elevation
+
+
+def test_the_study_of_shifts_is_the_demos_towns_seen_otherwise(at):
+    files = [CONFIG / "config.yaml", SHIFT]
+
+    found = load(merged(*files), [str(file) for file in files])
+
+    shifts = list(found.config.synthesize.shifts)
+    assert found.domains(found.split("test")) == ["summer", *shifts]
+    assert found.domains(found.split("train")) == ["summer"]
+    for scene in found.split("test"):
+        ground, look = found.config.synthesize.look_of(scene)
+        assert ground in ("harbour", "market")
+        assert look == found.config.synthesize.shifts.get(found.scenes[scene].domain, Shift())
+    trainings = found.trainings
+    assert list(trainings) == ["frozen", "depthseg", "unet", "tokens", "depthforge"]
+    assert {found.runs(name)[-1].name for name in trainings} == {"seed-2"}
+    with_depth, without = (trainings[name].model_dump() for name in ("depthforge", "tokens"))
+    assert (with_depth["network"].pop("tokens"), without["network"].pop("tokens")) == (
+        "shared",
+        "plain",
+    )
+    assert with_depth == without
 
 
 @pytest.mark.parametrize("more", [(), (OVERLAY,)], ids=["alone", "pretrained"])

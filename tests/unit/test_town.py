@@ -12,6 +12,7 @@ from pipeline_steps.rasters.town import (
     SOIL,
     TREE,
     WATER,
+    Look,
     Town,
     draw,
     render,
@@ -101,3 +102,58 @@ def test_what_is_tall_casts_a_shadow_beside_itself():
     # 8 m under a sun of 32 to 58 degrees: 5 to 13 m of shadow behind a tower of 5 m
     assert 5 * 3 < shadow.sum() * GSD**2 < 7.1 * 13
     assert np.abs(darker[ground & ~shadow]).mean() < 3
+
+
+def seen(town, **look):
+    return render(town, GSD, rng(1), Look(**look)).astype(int)
+
+
+def change(town, kind, **look):
+    """Return by how much a class looks brighter than under the usual look, in bands."""
+    where = town.labels == kind
+    return (seen(town, **look) - seen(town))[:, where].mean(1)
+
+
+def test_the_usual_look_is_that_of_a_town_without_one(town):
+    np.testing.assert_array_equal(seen(town), render(town, GSD, rng(1)))
+
+
+def test_a_low_sun_casts_longer_shadows_the_same_way(town):
+    usual, low = (seen(town, **look).mean(0) for look in ({}, {"sun": (12, 14)}))
+    ground = town.height == 0
+
+    dark = [(picture[ground] < 60).mean() for picture in (usual, low)]
+    assert dark[1] > 1.5 * dark[0]
+    # what lay in the shadow of a higher sun on the same side lies in that of a lower one
+    assert (low[ground & (usual < 45)] < 80).mean() > 0.8
+
+
+def test_in_autumn_trees_are_redder_and_roofs_as_ever(town):
+    red, green, _ = change(town, TREE, season="autumn")
+    assert red - green > 30
+    assert np.abs(change(town, BUILDING, season="autumn")).max() < 1
+
+
+def test_in_winter_snow_lies_on_meadows_more_than_on_roads(town):
+    assert change(town, GRASS, season="winter").min() > 40
+    assert (
+        change(town, GRASS, season="winter").mean() > 3 * change(town, ROAD, season="winter").mean()
+    )
+
+
+def test_haze_takes_contrast_and_keeps_the_order(town):
+    clear, hazy = seen(town), seen(town, haze=0.5)
+
+    assert hazy.std() < 0.65 * clear.std()
+    assert np.corrcoef(clear.ravel(), hazy.ravel())[0, 1] > 0.9
+
+
+def test_another_sensor_shifts_each_band_its_own_way_and_is_noisier(town):
+    red, green, _ = change(town, GRASS, response=(1.5, 0.8, 1.0))
+    assert red < -10 and green > 5
+
+    def rough(**look):
+        return np.diff(seen(town, **look), axis=1)[:, town.labels[1:] == ROAD].var()
+
+    added = rough(noise=0.05) - rough()
+    assert added == pytest.approx(2 * 255**2 * (0.05**2 - 0.012**2), rel=0.15)

@@ -19,7 +19,7 @@ from pipeline_steps.study.plan import plan_of
 from tests.data.replicas import REPLICAS, write
 
 STUDIES = Path(__file__).resolve().parents[2] / "config" / "studies"
-OWN_DATA = {"dubai"}
+OWN_DATA = {"dubai", "demo_shift"}
 """What has a test of its own, on the real thing."""
 
 

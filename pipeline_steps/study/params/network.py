@@ -191,6 +191,9 @@ class DepthForge(StageParams):
     heads: Annotated[int, Field(ge=1, le=64)] = 8
     """Heads of its attention."""
 
+    points: Annotated[int, Field(ge=16, le=100_000)] = 12544
+    """Points at which the loss compares a mask with its label; fewer suffice for small crops."""
+
     norm: Literal["batch", "group", "sync"] = "batch"
     """Normalisation of DepthSeg's decoder."""
 
