@@ -20,6 +20,7 @@ from pipeline_steps.presentation.charts import (
     reliability_chart,
 )
 from pipeline_steps.presentation.confusion import class_figure, confusion_figure
+from pipeline_steps.presentation.corruption_charts import corrupted_figure, corruption_chart
 from pipeline_steps.presentation.depth import depth_figure
 from pipeline_steps.presentation.gain import gain_figure, gains
 from pipeline_steps.presentation.page import page_of
@@ -27,6 +28,7 @@ from pipeline_steps.presentation.panels import panels_figure
 from pipeline_steps.presentation.provenance import origins
 from pipeline_steps.presentation.saving import save
 from pipeline_steps.presentation.scenes import scene_figure
+from pipeline_steps.presentation.tables import read_table
 from pipeline_steps.presentation.transfer_chart import transfer_chart
 from pipeline_steps.presentation.viewer import Seen, viewed
 from pipeline_steps.rasters.store import Limits, Scene
@@ -44,6 +46,7 @@ OF_TABLES: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
     "overall": bars,
     "differences": difference_chart,
     "ablation": ablation_figure,
+    "corruptions": corruption_chart,
     "classes": class_figure,
     "confusion": confusion_figure,
     "reliability": reliability_chart,
@@ -58,6 +61,7 @@ def run(
     maps: list[Path],
     confidences: list[Path],
     counts: list[Path],
+    corruptions: list[Path],
     models: list[Path],
     weights: list[Path],
     histories: list[Path],
@@ -76,32 +80,31 @@ def run(
 
     ``tiles``, ``depths``, ``models`` and ``weights`` are manifests, ``maps`` class maps laid out as
     ``<experiment>/seed-<n>/<scene>/classes[.tif]``, ``confidences`` their like, if there are any,
-    and ``counts`` what ``score`` wrote of those maps; ``histories`` are laid out as
-    ``<experiment>/seed-<n>/history.csv``, ``panels`` folders beside some of them; ``tables`` are
-    CSV files of ``tabulate`` with their like in HTML beside them; ``template`` is the page's Jinja
-    template; ``prompts`` has a row for each experiment.
+    ``counts`` what ``score`` wrote of those maps and ``corruptions`` what ``corrupt`` wrote of one
+    run; ``histories`` are laid out as ``<experiment>/seed-<n>/history.csv``, ``panels`` folders
+    beside some of them; ``tables`` are CSV files of ``tabulate`` with their like in HTML beside
+    them; ``template`` is the page's Jinja template; ``prompts`` has a row for each experiment.
     """
     limits = read_manifest(stretch)["limits"]
     scenes = [Scene(path, read_manifest(path)) for path in tiles]
-    seen = [_seen(scene, depths, maps, confidences) for scene in scenes]
+    seen = [Seen.among(scene, depths, maps, confidences) for scene in scenes]
     with publishing(figures) as (partial,):
         partial.mkdir()
         for one in seen:
             log.info("scene %s", one.scene.name)
             _draw_scene(partial, one, limits, looks, params)
         _draw_all(partial, histories, panels, tables, prompts, params)
+        _draw_corrupted(partial, scenes, corruptions, limits, params)
         places = _draw_blocks(partial, seen, counts, limits, looks, params)
-        for path in splits:
-            name = f"split_{path.parent.name}.png"
-            shutil.copy(path.parent / "split.png", partial / name)
+        for folder in (path.parent for path in splits):
+            shutil.copy(folder / "split.png", partial / f"split_{folder.name}.png")
         view = viewed(seen, limits, looks, params.viewer_px, params.viewer_megapixels)
         told = origins(scenes, models, weights, tables)
         # the viewer shows what a scene's figure shows
         pictures = [p for p in sorted(partial.glob("*.png")) if not p.stem.startswith("scene_")]
         write_text(page, page_of(template, pictures, tables, view | {"windows": places}, told))
     read = [*tiles, *depths, *maps, *confidences, *models, *weights, *counts, *splits, *tables]
-    _tell(page, figures, [*read, stretch], template, params)
-    log.info("report: %s", page)
+    _tell(page, figures, [*read, *corruptions, stretch], template, params)
 
 
 def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: Params) -> None:
@@ -109,12 +112,7 @@ def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: P
     facts = {"params": params, "made_from": read, "made": (page, figures)}
     facts["template"] = digest_of(template.parent)
     write_manifest(page.with_name("manifest.json"), "pipeline_steps.report", **facts)
-
-
-def _seen(scene: Scene, depths: list[Path], maps: list[Path], confidences: list[Path]) -> Seen:
-    found = [[p for p in paths if p.parent.name == scene.name] for paths in (depths, maps)]
-    sure = [path for path in confidences if path.parent.name == scene.name]
-    return Seen(scene, *found, sure)
+    log.info("report: %s", page)
 
 
 def _draw_scene(
@@ -137,7 +135,7 @@ def _draw_all(
     params: Params,
 ) -> None:
     """Draw what is of no single scene."""
-    read = {path.stem: _read_table(path) for path in tables}
+    read = {path.stem: read_table(path) for path in tables}
     save(learning_curves(histories), folder / "learning_curves", params.dpi, params.formats)
     if figure := panels_figure(panels):
         save(figure, folder / "networks_at_work", params.dpi, params.formats)
@@ -147,6 +145,18 @@ def _draw_all(
     found = gains(read["overall"], read["depth"], prompts)
     if len(found):
         save(gain_figure(found), folder / "teacher_quality", params.dpi, params.formats)
+
+
+def _draw_corrupted(
+    folder: Path,
+    scenes: list[Scene],
+    corruptions: list[Path],
+    limits: Limits | None,
+    params: Params,
+) -> None:
+    if corruptions:
+        figure = corrupted_figure(scenes, limits, corruptions)
+        save(figure, folder / "corrupted", params.dpi, params.formats)
 
 
 def _draw_blocks(
@@ -182,14 +192,6 @@ def _draw_blocks(
 def _place(experiment: str, kind: str, block: Block) -> dict[str, Any]:
     facts = {"experiment": experiment, "kind": kind, "scene": block.scene, "oa": block.oa}
     return facts | {"raster": block.raster} | block.window._asdict()
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """Read a table whose names may look like numbers, or like nothing."""
-    words = ("experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid")
-    words += ("system", "source")
-    kinds = dict.fromkeys(words, str)
-    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
 
 
 if __name__ == "__main__":

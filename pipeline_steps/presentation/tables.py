@@ -31,10 +31,11 @@ class Writer:
         note: str,
         hidden: Collection[str] = (),
         ranked: Collection[str] | Mapping[str, pd.Series] = (),
+        within: str | None = None,
     ) -> None:
         """Write a table; see ``write_table``."""
         said = f"The study's digest: {self.study}\n\n{note}"
-        write_table(self.folder / name, table, said, self.digits, hidden, ranked)
+        write_table(self.folder / name, table, said, self.digits, hidden, ranked, within)
         self.made += [self.folder / f"{name}{form}" for form in FORMS]
 
 
@@ -45,6 +46,7 @@ def write_table(
     digits: int,
     hidden: Collection[str] = (),
     ranked: Collection[str] | Mapping[str, pd.Series] = (),
+    within: str | None = None,
 ) -> None:
     """Write ``table`` as ``path`` with the suffixes ``FORMS``, ``note`` below the one in Markdown.
 
@@ -52,9 +54,10 @@ def write_table(
     and see a mean beside its standard deviation, the column of its name with ``_sd`` behind it. Of
     the columns ``ranked``, where larger is better, the best is bold and the second underlined. A
     mapping says which rows are ranked in each; else all are whose ``source``, if there is that
-    column, is "measured".
+    column, is "measured". Rows are ranked among those that say the same in the column ``within``.
     """
-    ranks = _ranks(table, ranked)
+    groups = [table] if within is None else [some for _, some in table.groupby(within, sort=False)]
+    ranks = pd.concat([_ranks(some, ranked) for some in groups]).reindex(table.index)
     shown = _readable(table[[name for name in table if name not in hidden]], digits)
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
     write_text(path.with_suffix(".md"), f"{_markdown(shown, ranks)}\n\n{note}\n")
@@ -62,6 +65,14 @@ def write_table(
     latex = shown.style.hide(axis="index").format(escape="latex")
     latex = latex.format_index(escape="latex", axis=1).apply(_look, axis=None, ranks=ranks)
     write_text(path.with_suffix(".tex"), latex.to_latex(hrules=True).replace("±", r"$\pm$"))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read the CSV of a table, whose names may look like numbers, or like nothing."""
+    words = ("experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid")
+    words += ("system", "source", "kind")
+    kinds = dict.fromkeys(words, str)
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
 
 
 def note_of(path: Path) -> str:
@@ -74,7 +85,7 @@ def _ranks(table: pd.DataFrame, ranked: Collection[str] | Mapping[str, pd.Series
     ranks = pd.DataFrame(0, index=table.index, columns=table.columns)
     measured = table["source"] == "measured" if "source" in table else pd.Series(True, table.index)
     for name in ranked:
-        own = ranked[name] if isinstance(ranked, Mapping) else measured
+        own = ranked[name].loc[table.index] if isinstance(ranked, Mapping) else measured
         if name in table and own.sum() > 1:
             places = table.loc[own, name].rank(method="dense", ascending=False)
             ranks.loc[own, name] = places.where(places <= 2, 0).fillna(0).astype(int)

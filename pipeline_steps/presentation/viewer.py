@@ -43,6 +43,16 @@ class Seen(NamedTuple):
     maps: Sequence[Path]
     confidences: Sequence[Path]
 
+    @classmethod
+    def among(
+        cls, scene: Scene, depths: list[Path], maps: list[Path], confidences: list[Path]
+    ) -> "Seen":
+        """Return a scene with those of all files that are of it."""
+        files = (depths, maps, confidences)
+        return cls(
+            scene, *([one for one in some if one.parent.name == scene.name] for some in files)
+        )
+
     @property
     def count(self) -> int:
         """Return how many layers there are: a map has its errors too."""

@@ -9,6 +9,7 @@ sys.path.insert(0, workflow.basedir)
 from pipeline_steps.study.asked import USAGE, asked_of
 from pipeline_steps.study.commands import exported
 from pipeline_steps.study.config import load
+from pipeline_steps.study.corruptions import tried
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
