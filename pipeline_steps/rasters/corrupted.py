@@ -21,6 +21,10 @@ LEVELS = 4096
 """Steps in which luminance is counted."""
 
 
+PIECE = 1024
+"""Height and width of what is corrupted at a time, so that rows may be of any width."""
+
+
 class CorruptedScene(Scene):
     """A scene whose ``image`` is corrupted; all else is the scene's own.
 
@@ -101,7 +105,11 @@ class Corrupted:
         *others, rows, columns = index
         spans = [one.indices(n) for one, n in zip((rows, columns), self.shape[1:], strict=True)]
         (top, bottom, down), (left, right, across) = spans
-        found = self._window(Window(top, left, max(0, bottom - top), max(0, right - left)))
+        size = max(0, bottom - top), max(0, right - left)
+        found = np.empty((self.shape[0], *size), self.dtype)
+        for part in blocks(*size, PIECE):
+            place = Window(top + part.y, left + part.x, part.height, part.width)
+            found[(..., *part.slices)] = self._window(place)
         return found[(*others, slice(None, None, down), slice(None, None, across))]
 
     def _window(self, window: Window) -> np.ndarray:

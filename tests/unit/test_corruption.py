@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from pipeline_steps.rasters import corruption, town
+from pipeline_steps.rasters import corrupted, corruption, town
 from pipeline_steps.rasters.corrupted import CorruptedScene, median_luminance, why_not
 from pipeline_steps.rasters.corruption import SEVERITIES, VALUES
 from pipeline_steps.rasters.raster import Grid
@@ -89,6 +89,14 @@ def test_windows_of_any_size_show_the_same_bytes(scene, kind, severity):
             pieces[(..., *window.slices)] = read(view, window)
         assert np.array_equal(pieces, whole), size
     assert np.array_equal(view[:, 10:90:3, 5:100:7], whole[:, 10:90:3, 5:100:7])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wide_windows_are_put_together_of_pieces(scene, kind, monkeypatch):
+    whole = seen(scene, kind, 4)
+    monkeypatch.setattr(corrupted, "PIECE", 48)
+
+    assert np.array_equal(seen(scene, kind, 4), whole)
 
 
 @pytest.mark.parametrize("kind", KINDS)
