@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 CURVES = {
@@ -60,16 +61,27 @@ def difference_chart(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axis, score in zip(axes, scores, strict=True):
         some = table[table["score"] == score]
-        value = some["difference"]
-        ends = [value - some["low"], some["high"] - value]
+        places = some["experiment"].map({name: place for place, name in enumerate(names)})
         axis.axvline(0, color="0.55", linewidth=1, linestyle="--")
-        look = {"fmt": "o", "color": "#4c78a8", "capsize": 3, "markersize": 5}
-        axis.errorbar(value, some["experiment"], xerr=[end.fillna(0) for end in ends], **look)
+        intervals(axis, places, some["low"], some["high"], "#4c78a8")
+        axis.plot(some["difference"], places, "o", color="#4c78a8", markersize=5)
+        axis.set_yticks(range(len(names)), names, parse_math=False)
         axis.set(title=TITLES.get(score, score))
         axis.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
     figure.supxlabel(f"difference to {table['baseline'].iloc[0]}", fontsize=10, parse_math=False)
     return figure
+
+
+def intervals(axis: Axes, places: Any, low: pd.Series, high: pd.Series, colour: str) -> None:
+    """Draw lines from ``low`` to ``high`` at heights ``places``; none where they are not known.
+
+    An interval of a bootstrap need not hold what it is of, so it is no error bar.
+    """
+    look = {"color": colour, "linewidth": 1.5, "zorder": 3}
+    axis.hlines(places, low, high, **look)
+    for ends in (low, high):
+        axis.plot(ends, places, "|", markersize=7, markeredgewidth=1.5, color=colour, zorder=3)
 
 
 def reliability_chart(bins: pd.DataFrame) -> Figure:

@@ -23,7 +23,8 @@ POLICY = (
     "Counts are summed over all test scenes before any score is taken; ± is the standard deviation"
     " over seeds. Ignored pixels count nowhere. A class that is neither in the labels nor in the"
     " map is left out of the mean; one that is only in the map counts 0. A score that one of the"
-    " seeds does not have, such as the precision of a class that it never predicts, is left empty."
+    " seeds does not have, such as the precision of a class that it never predicts, or kappa where"
+    " there is but one class, is left empty."
     " block_miou is the mean of each block's or image's own mIoU, as some papers print it, and no"
     " miou. boundary_iou compares the rims of classes alone."
 )

@@ -656,6 +656,28 @@ def test_the_interval_of_a_difference_is_that_of_a_paired_bootstrap(tmp_path):
     assert none["delta_low"] == none["delta_high"] == ""
 
 
+@pytest.mark.parametrize(("units", "is_known"), [(9, False), (10, True)])
+def test_of_fewer_than_ten_blocks_there_is_no_interval_and_the_note_says_so(
+    tmp_path, units, is_known
+):
+    random, counts = np.random.default_rng(0), []
+    for name in ("bare", "deep"):
+        blocks = random.integers(50, 100, (units, 2, 2)).tolist()
+        matrix = np.sum(blocks, axis=0).tolist()
+        counts.append(counted(tmp_path, name, 0, "town", matrix, blocks=blocks))
+
+    tables = made(tmp_path, counts)
+
+    for row in read(tables, "differences"):
+        assert [bool(row[name]) for name in ("difference", "low", "high", "p", "p_holm")] == [
+            True,
+            *[is_known] * 4,
+        ]
+    note = (tables / "differences.md").read_text(encoding="utf-8").rpartition("\n\n")[2]
+    assert ("empty: 9 blocks are fewer than 10" in note) != is_known
+    assert ("nine of ten cases" in note) == is_known
+
+
 def test_confusions_are_shares_of_the_labels_pixels_over_seeds(tmp_path, two_seeds):
     rows = read(made(tmp_path, two_seeds), "confusion")
 
