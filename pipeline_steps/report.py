@@ -137,7 +137,7 @@ def _draw_all(
     params: Params,
 ) -> None:
     """Draw what is of no single scene."""
-    read = {path.stem: _read_table(path) for path in tables}
+    read = {path.stem: read_table(path) for path in tables}
     save(learning_curves(histories), folder / "learning_curves", params.dpi, params.formats)
     if figure := panels_figure(panels):
         save(figure, folder / "networks_at_work", params.dpi, params.formats)
@@ -184,10 +184,13 @@ def _place(experiment: str, kind: str, block: Block) -> dict[str, Any]:
     return facts | {"raster": block.raster} | block.window._asdict()
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """Read a table whose names may look like numbers, or like nothing."""
-    words = ("experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid")
-    words += ("system", "source")
+    words = ["experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid"]
+    words += ["system", "source"]
+    names = list(pd.read_csv(path, nrows=0))
+    if path.stem == "ablation":
+        words += names[: names.index("seeds")]
     kinds = dict.fromkeys(words, str)
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
 

@@ -16,7 +16,8 @@ ABLATION_NOTE = (
     "delta_miou is the difference in mIoU to the row of the same grid that has the first value of"
     " the last axis, and the same values of the others; its ± is the root of the sum of both"
     " squares. delta_low and delta_high end its 95 % interval, by the paired bootstrap of the table"
-    " “differences”; of fewer than ten scenes or blocks there is none. Scores are those of the table “overall”."
+    " “differences”; fewer than ten scenes or blocks have none. Scores are those of the table"
+    " “overall”."
 )
 
 

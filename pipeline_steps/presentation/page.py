@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline_steps.presentation.tables import note_of
+from pipeline_steps.presentation.tables import html_of, note_of
 
 SCRIPTS = ("leaflet/leaflet.js", "tables.js", "viewer.js")
 STYLES = ("leaflet/leaflet.css", "page.css")
@@ -72,7 +72,7 @@ def _tables(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     for file in files:
         note = note_of(file)
         found[file.stem] = {
-            "html": Markup(file.with_suffix(".html").read_text(encoding="utf-8")),
+            "html": Markup(html_of(file)),
             "note": "" if note in said else note,
         }
         said.add(note)

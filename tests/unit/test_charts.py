@@ -6,7 +6,14 @@ import pytest
 from matplotlib.text import Text
 
 from pipeline_steps.presentation.ablation import ablation_figure
-from pipeline_steps.presentation.charts import difference_chart
+from pipeline_steps.presentation.charts import (
+    bars,
+    difference_chart,
+    learning_curves,
+    palette,
+    reliability_chart,
+)
+from pipeline_steps.report import read_table
 
 BEYOND = pd.DataFrame(
     {
@@ -71,3 +78,64 @@ def test_names_are_text_whatever_stands_in_them(tmp_path):
 
     shown = [text for text in figure.findobj(Text) if "$" in text.get_text()]
     assert len(shown) >= 2 and not any(text.get_parse_math() for text in shown)
+
+
+SCORED = pd.DataFrame(
+    {
+        "experiment": ["deep", "$x_1$, table 3 [7]", "l" * 200],
+        "source": ["measured", "as reported", "as reported"],
+        **{score: [0.5, 0.6, -0.1] for score in ("miou", "kappa", "oa")},
+        **{f"{score}_sd": [0.1, np.nan, np.nan] for score in ("miou", "kappa", "oa")},
+    }
+)
+
+
+def test_what_others_report_looks_unlike_what_is_measured_and_the_legend_says_so(tmp_path):
+    figure = bars(SCORED)
+    figure.savefig(tmp_path / "figure.png", dpi=40)
+
+    for axis in figure.axes:
+        assert [bool(bar.get_hatch()) for bar in axis.patches] == [False, True, True]
+        assert axis.get_xlim()[0] == pytest.approx(-0.1)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["measured", "as reported"]
+    names = figure.axes[0].get_yticklabels()
+    assert [name.get_text() for name in names][1] == "$x_1$, table 3 [7]"
+    assert not any(name.get_parse_math() for name in names)
+    assert not bars(SCORED[:1].drop(columns="source")).legends
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 60])
+def test_no_two_experiments_have_one_colour(count):
+    assert len(set(palette(count))) == count
+
+
+def test_many_experiments_are_told_apart_in_every_figure(tmp_path):
+    names, files = [f"e{number}" for number in range(30)], []
+    for name in names:
+        for run in ("seed-0", "seed-1"):
+            files.append(tmp_path / name / run / "history.csv")
+            files[-1].parent.mkdir(parents=True)
+            files[-1].write_text("step,cross_entropy\n1,0.5\n2,0.4\n")
+    bins = pd.DataFrame({"experiment": names, "from": 0.0, "to": 0.1, "pixels": 9})
+    bins = bins.assign(confidence=0.05, accuracy=0.5)
+
+    for figure in (learning_curves(files), reliability_chart(bins)):
+        figure.savefig(tmp_path / "figure.png", dpi=40)
+        colours = {
+            line.get_label(): tuple(line.get_color())
+            for line in figure.axes[0].lines
+            if line.get_label() in names
+        }
+        assert colours.keys() == set(names) and len(set(colours.values())) == 30
+        assert len(figure.legends[0].get_texts()) == 30
+
+
+def test_values_of_axes_are_words_whatever_they_look_like(tmp_path):
+    file = tmp_path / "ablation.csv"
+    file.write_text("grid,size,on,seeds,miou\ng,512,,2,0.5\ng,1e3,True,2,0.6\n")
+
+    table = read_table(file)
+
+    assert table["size"].tolist() == ["512", "1e3"] and table["on"].tolist()[1] == "True"
+    assert table["miou"].tolist() == [0.5, 0.6]
