@@ -81,6 +81,17 @@ def write_table(
     write_text(path.with_suffix(".tex"), f"{_latex(shown, ranks)}{_latex_notes(note)}")
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a table of ``tabulate`` from CSV; names may look like numbers, or like nothing."""
+    words = ["experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid"]
+    words += ["system", "source"]
+    names = list(pd.read_csv(path, nrows=0))
+    if path.stem == "ablation":
+        words += names[: names.index("seeds")]
+    kinds = dict.fromkeys(words, str)
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+
+
 def note_of(path: Path) -> str:
     """Return the last that stands below a table that ``write_table`` wrote as ``path``."""
     return path.with_suffix(".md").read_text(encoding="utf-8").rpartition("\n\n")[2].strip()

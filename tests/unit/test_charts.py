@@ -13,7 +13,7 @@ from pipeline_steps.presentation.charts import (
     palette,
     reliability_chart,
 )
-from pipeline_steps.report import read_table
+from pipeline_steps.presentation.tables import read_table
 
 BEYOND = pd.DataFrame(
     {

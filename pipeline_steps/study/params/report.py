@@ -20,6 +20,10 @@ class Params(StageParams):
     """Megapixels of all layers in the viewer together: where there are more, all are sampled down.
     A hundred make a page of about 20 MB."""
 
+    viewer_rasters: Annotated[int, Field(ge=1, le=200)] = 6
+    """Images that the viewer shows of a scene of many, at most: first those with the worst and the
+    best blocks. Fewer, where all pictures would be smaller than 256 pixels."""
+
     dpi: Annotated[int, Field(ge=50, le=600)] = 110
     """Resolution of the figures."""
 
