@@ -97,7 +97,6 @@ def run(
     with publishing(figures) as (partial,):
         partial.mkdir()
         for one in seen:
-            log.info("scene %s", one.scene.name)
             _draw_scene(partial, one, limits, looks, params)
         _draw_all(partial, histories, panels, tables, prompts, params)
         _draw_blocks(partial, seen, extreme, limits, looks, params)
@@ -136,6 +135,7 @@ def _draw_scene(
     folder: Path, seen: Seen, limits: Limits | None, looks: list[ClassLook], params: Params
 ) -> None:
     scene = seen.scene
+    log.info("scene %s", scene.name)
     figure = scene_figure(scene, limits, seen.depths, seen.maps, looks, params.panel_px)
     save(figure, folder / f"scene_{scene.name}", params.dpi, params.formats)
     if seen.depths and scene.facts["has_elevation"]:

@@ -109,7 +109,8 @@ def difference_chart(table: pd.DataFrame) -> Figure:
         axis.set_yticks(range(len(names)), names, parse_math=False)
         axis.set(title=TITLES.get(score, score))
         axis.grid(axis="x", alpha=0.3)
-    axes[0].invert_yaxis()
+    # the first on top
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
     figure.supxlabel(f"difference to {table['baseline'].iloc[0]}", fontsize=10, parse_math=False)
     return figure
 

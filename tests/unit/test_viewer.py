@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_steps.presentation.viewer import LEAST_PX, WRONG, Seen, viewed
+from pipeline_steps.presentation.viewer import (
+    LEAST_PX,
+    WRONG,
+    Seen,
+    _drawing,
+    _photograph,
+    _shades,
+    viewed,
+)
 from pipeline_steps.rasters.store import Scene, tiled
 from pipeline_steps.study.manifest import read_manifest
 from tests.data.results import LOOKS, Results
@@ -96,6 +104,18 @@ def test_all_layers_together_have_no_more_than_so_many_pixels(seen):
             count += picture[..., 0].size
     assert count <= 40 * seen.count * LEAST_PX**2
     assert count < 1e6 < 40 * seen.count * LABELS.size
+
+
+def test_a_megapixel_of_noise_takes_no_more_than_the_manual_says():
+    rng, side = np.random.default_rng(0), 512
+    table = np.zeros((256, 3), np.uint8)
+    worst = [
+        _photograph(rng.random((side, side, 3))),
+        _shades(rng.random((side, side)), "viridis"),
+        _drawing(rng.integers(0, 256, (side, side)).astype(np.uint8), table),
+    ]
+
+    assert 0.5 < max(map(len, worst)) / side**2 < 1.4
 
 
 @pytest.fixture
