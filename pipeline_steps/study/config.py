@@ -343,7 +343,7 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
             stated = [*experiments[name].key.split("."), *wrong.partition(" ")[0].split(".")]
             raise StudyError(f"{file_with(stated, files) or where}: {_key(name)}.{wrong}")
     _ensembles_agree(experiments, trainings, files)
-    _baseline_is_known(study.tabulate.baseline, experiments, files)
+    _tables_fit(study.tabulate, experiments, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
     folds = dealt(scenes.values(), study.split)
@@ -357,14 +357,19 @@ def _key(experiment: str) -> str:
     return f"experiments.{experiment}.train"
 
 
-def _baseline_is_known(
-    baseline: str | None, experiments: dict[str, Planned], files: list[str]
-) -> None:
-    if baseline not in (None, *experiments):
+def _tables_fit(asked: Tabulate, experiments: dict[str, Planned], files: list[str]) -> None:
+    """Raise StudyError where tables shall compare with none, or others' rows are called as ours."""
+    if asked.baseline not in (None, *experiments):
         raise StudyError(
             f"{file_with(['tabulate', 'baseline'], files) or 'the study'}: tabulate.baseline is"
-            f" {baseline!r}, expected one of {', '.join(experiments)}"
+            f" {asked.baseline!r}, expected one of {', '.join(experiments)}"
         )
+    for one in asked.reported:
+        if one.name in experiments:
+            raise StudyError(
+                f"{file_with(['tabulate', 'reported'], files) or 'the study'}: tabulate.reported"
+                f" has {one.name!r}, expected a name that no experiment has"
+            )
 
 
 def _domains_suffice(loaded: Loaded, files: list[str]) -> None:

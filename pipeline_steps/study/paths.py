@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 
+from pipeline_steps.study.about import About
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
 from pipeline_steps.study.params.base import as_json
@@ -211,6 +212,15 @@ class Paths:
             facts |= {"is_prompted": is_prompted, "is_fed": is_taught and is_fed}
             found.append(Prompts(experiment=name, **facts))
         return found
+
+    def about(self, files: Iterable[object]) -> About:
+        """Return what a study is called that was stated in ``files``, and what trainings see."""
+        study, seen = self.study, {"train": {}, "val": {}}
+        for name, run in study.all_trainings():
+            for part, scenes in seen.items():
+                scenes |= dict.fromkeys(study.seen(name, part, fold=run.fold))
+        names = tuple(os.path.basename(str(file)) for file in files)
+        return About(files=names, learned=tuple(seen["train"]), watched=tuple(seen["val"]))
 
     def transfer(self) -> Transfer:
         """Return who learned from which domain and which are tested on, if there are any."""
