@@ -15,7 +15,7 @@ from tests.data.studies import TINY_ROWS, copied, environment, snakemake, tiny_s
 
 pytestmark = pytest.mark.cluster
 
-PATIENCE = 240
+PATIENCE = 600
 """Seconds that a job has to come as far as it is waited for."""
 
 
