@@ -135,7 +135,9 @@ def digest_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file in sorted(f for f in path.rglob("*") if f.is_file()):
+    # what is shared among studies is a folder of links
+    below = os.walk(path, followlinks=True)
+    for file in sorted(Path(folder, name) for folder, _, names in below for name in names):
         if file.name == ".snakemake_timestamp":
             continue
         digest.update(f"{file.relative_to(path).as_posix()} {digest_of(file)}\n".encode())

@@ -44,14 +44,14 @@ class Paths:
         return [*files, *(beside for file in files for beside in sidecars_of(file)), *lists]
 
     def row_of(self, scene: str) -> str:
-        """Return a digest of what a scene's row says of its files, wherever the data lie."""
+        """Return a digest of a scene's name and what its row says, wherever its files lie."""
         row = self.study.scene(scene)
         layers = {layer: getattr(row, layer) for layer in ("images", *LAYERS)}
         said = {
             layer: [os.path.relpath(file, self.study.root or ".") for file in files]
             for layer, files in layers.items()
         }
-        text = json.dumps([said, row.is_folder, row.raster_names])
+        text = json.dumps([scene, said, row.is_folder, row.raster_names])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def map_of(self, experiment: str, run: str, scene: str) -> str:
