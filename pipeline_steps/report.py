@@ -1,6 +1,5 @@
 """Draw what was found, and write one page that opens from a file."""
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ from pipeline_steps.presentation.viewer import Seen, viewed
 from pipeline_steps.rasters.store import Limits, Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import intact, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.report import Params
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.publish import publishing
@@ -107,7 +106,7 @@ def run(
 def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: Params) -> None:
     """Write the manifest; what else trainings made is told by their own."""
     facts = {"params": params, "made_from": read, "made": (page, figures)}
-    facts["template"] = digest_of(template.parent)
+    (facts["template"],) = intact([template.parent])
     write_manifest(page.with_name("manifest.json"), "pipeline_steps.report", **facts)
 
 
@@ -137,6 +136,7 @@ def _draw_all(
     params: Params,
 ) -> None:
     """Draw what is of no single scene."""
+    intact([*histories, *tables])
     read = {path.stem: _read_table(path) for path in tables}
     save(learning_curves(histories), folder / "learning_curves", params.dpi, params.formats)
     if figure := panels_figure(panels):
@@ -161,7 +161,7 @@ def _draw_blocks(
     scenes = {one.scene.name: one.scene for one in seen}
     counted: dict[str, list[dict[str, Any]]] = {}
     for path in counts:
-        facts = json.loads(path.read_text())
+        facts = read_manifest(path)
         counted.setdefault(facts["experiment"], []).append(facts)
     places = []
     for experiment, some in counted.items():

@@ -78,11 +78,11 @@ def run(
     manifests of divided scenes, ``models`` those of trainings, ``findings`` what ``check`` wrote;
     ``benchmarks`` is the folder of jobs' run times.
     """
-    found: Counted = [json.loads(path.read_text()) for path in counts]
-    overall = overall_table(found)
     # not of what `check` found, which names files where they lie
     read = (*counts, *qualities, *splits, *models)
     study = lineage_of({path: digest_of(path) for path in read})
+    found: Counted = [json.loads(path.read_text()) for path in counts]
+    overall = overall_table(found)
     write = Writer(folder, params.digits, study)
     _write_scores(write, found, overall, _notes(found, findings, splits), params)
     baseline = params.baseline or names_of(found)[0]

@@ -39,6 +39,9 @@ class Scene:
     domain: str = ""
     """The data set, region or sensor that it is of, where the table tells them apart."""
 
+    root: str | None = None
+    """Where the study's data lie; None where there is no study."""
+
     @property
     def files(self) -> tuple[str, ...]:
         """Return every file of the scene that is read for its pixels."""
@@ -90,7 +93,8 @@ def scene_of(name: str, image: str) -> Scene:
 
     Raises StudyError where no file is there.
     """
-    return _Row({"scene": name, "image": image, "split": "predict"}, "", None, "map").scene()
+    row = _Row({"scene": name, "image": image, "split": "predict"}, "", None, "map")
+    return dataclasses.replace(row.scene(), root=None)
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -148,6 +152,7 @@ class _Row:
             raster_names=_names(images),
             listed=listed,
             domain=self.cell["domain"],
+            root=self.root or ".",
         )
 
     def _words(self) -> None:
