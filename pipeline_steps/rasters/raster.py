@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -161,9 +162,21 @@ def _files(path: str) -> list[str]:
     """Return the files that GDAL reads for one, or nothing where it reads none of them."""
     try:
         with warnings.catch_warnings(action="ignore"), rasterio.open(path) as source:
-            return source.files
-    except UNREADABLE:
+            return source.files + (_sources(path) if source.driver == "VRT" else [])
+    except (*UNREADABLE, ElementTree.ParseError):
         return []
+
+
+def _sources(mosaic: str) -> list[str]:
+    """Return the sources of a VRT, of which GDAL lists all but those of its mask."""
+    found = []
+    for one in ElementTree.parse(mosaic).iter():
+        # GDAL does not care for capitals
+        if one.tag.lower() in ("sourcefilename", "sourcedataset"):
+            facts = {name.lower(): value for name, value in one.items()}
+            folder = os.path.dirname(mosaic) if facts.get("relativetovrt") == "1" else ""
+            found.append(os.path.join(folder, one.text or ""))
+    return found
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ DAMAGE = (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError, zlib
 """What zarr and its codecs raise for metadata, indices of shards and chunks that are damaged."""
 
 SEAL = "seal"
-"""The attribute of a finished array that says what it is and of how many files."""
+"""The attribute of a finished array that says what it is and how large."""
 
 
 def new_array(
@@ -158,7 +158,9 @@ def written(*arrays: zarr.Array) -> Iterator[Callable[..., None]]:
 
 
 def seal(array: zarr.Array) -> None:
-    """Say in a finished array what it is: to zarr a shard that is gone is one of constant chunks.
+    """Say in a finished array what it is.
+
+    To zarr a shard that is gone, or an empty file, is one of constant chunks.
 
     An array that nothing is written to is all of its fill value.
     """
@@ -166,12 +168,18 @@ def seal(array: zarr.Array) -> None:
 
 
 def _sealed(array: zarr.Array) -> dict[str, Any]:
-    """Return how many shards an array has, and a digest of its metadata."""
+    """Return how many shards an array has and of how many bytes, and a digest of its metadata."""
     facts = {k: v for k, v in array.metadata.to_dict().items() if k != "attributes"}
     text = json.dumps(facts, sort_keys=True, default=str)
     folder = Path(array.store.root, array.path)
-    shards = sum(len(files) for _, _, files in os.walk(folder / "c"))
-    return {"shards": shards, "metadata": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    sizes = [os.stat(file).st_size for file in _files(folder / "c")]
+    said = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {"shards": len(sizes), "bytes": sum(sizes), "metadata": said}
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield from (os.path.join(place, name) for name in names)
 
 
 @contextlib.contextmanager

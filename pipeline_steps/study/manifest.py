@@ -173,8 +173,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece: it has its name only when it is whole."""
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def digest_of(path: Path) -> str:

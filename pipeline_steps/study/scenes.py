@@ -12,8 +12,8 @@ from pipeline_steps.study.patterns import is_pattern, matches, partners
 COLUMNS = ("scene", "image", "labels", "elevation", "terrain", "list", "domain", "split")
 SPLITS = ("train", "val", "test", "predict", "blocks", "folds")
 LAYERS = ("labels", "elevation", "terrain")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?<!_sd)")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?<!_sd)")
 """A domain is a value of a grid, and a column of a table, where ``_sd`` is a deviation."""
 
 
@@ -159,7 +159,8 @@ class _Row:
         name, domain, split = (self.cell[column] for column in ("scene", "domain", "split"))
         if not NAME.fullmatch(name):
             raise StudyError(
-                f"{self.place}: scene is {name!r}, expected letters, digits, '.', '_' and '-' only"
+                f"{self.place}: scene is {name!r}, expected letters, digits, '.', '_' and '-' only,"
+                " at most 100"
             )
         if domain and not DOMAIN.fullmatch(domain):
             raise StudyError(
