@@ -18,7 +18,7 @@ from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest
+from pipeline_steps.study.manifest import digest_of, read_made, read_manifest, write_manifest
 from pipeline_steps.study.params.adapt import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import begun, release
@@ -62,7 +62,7 @@ def run(
     says how ``depth`` is to show it scenes. Raises ValueError where no scene has any height, or
     one has no georeference and ``gsd`` is stated. What a killed run has learned is gone on with.
     """
-    scenes, origin = tiled(tiles, splits, read_manifest), read_manifest(base)
+    scenes, origin = tiled(tiles, splits, read_manifest), read_made(base)
     rasters = _rasters(scenes, read_manifest(stretch)["limits"], params)
     tall = _tall(rasters, scenes)
     fabric = new_fabric(params.precision)

@@ -39,7 +39,7 @@ from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.about import About
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import intact, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.report import Params
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.publish import publishing
@@ -90,6 +90,7 @@ def run(
     template, with captions in the folder above; ``prompts`` has a row for each experiment.
     """
     limits = read_manifest(stretch)["limits"]
+    intact(counts)
     scenes, blocks = tiled(tiles, splits, read_manifest), read_blocks(counts)
     extreme = {experiment: extremes(some) for experiment, some in blocks.items()}
     rasters = worst_first(blocks, extreme, params.viewer_rasters)
@@ -114,7 +115,7 @@ def run(
 def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: Params) -> None:
     """Write the manifest; what else trainings made is told by their own."""
     facts = {"params": params, "made_from": read, "made": (page, figures)}
-    facts["template"] = digest_of(template.parent)
+    (facts["template"],) = intact([template.parent])
     write_manifest(page.with_name("manifest.json"), "pipeline_steps.report", **facts)
 
 
@@ -156,6 +157,7 @@ def _draw_all(
     params: Params,
 ) -> None:
     """Draw what is of no single scene."""
+    intact([*histories, *tables])
     read = {path.stem: read_table(path) for path in tables}
     save(learning_curves(histories), folder / "learning_curves", params.dpi, params.formats)
     if figure := panels_figure(panels):

@@ -82,11 +82,11 @@ def run(
     manifests of divided scenes, ``models`` those of trainings, ``findings`` what ``check`` wrote;
     ``benchmarks`` is the folder of jobs' run times.
     """
-    found = read_counts(counts, params.resample)
-    overall = overall_table(found)
     # not of what `check` found, which names files where they lie
     read = (*counts, *qualities, *splits, *models)
     study = lineage_of({path: digest_of(path) for path in read})
+    found = read_counts(counts, params.resample)
+    overall = overall_table(found)
     write = Writer(folder, params.digits, study)
     _write_scores(write, found, overall, _notes(found, findings, splits), params)
     baseline = params.baseline or names_of(found)[0]

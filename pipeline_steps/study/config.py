@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline_steps.study.cells import Cell
@@ -15,7 +14,14 @@ from pipeline_steps.study.classes import ClassSpec, check_labels
 from pipeline_steps.study.domains import Domain, Reading, readings_of
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
 from pipeline_steps.study.experiments import Experiment, Planned, Slug, expanded
-from pipeline_steps.study.overlay import file_with, merged, overlaid, settled
+from pipeline_steps.study.overlay import (
+    file_with,
+    merged,
+    overlaid,
+    refuse_bomb,
+    settled,
+    stated_in,
+)
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.bundle import Params as Bundle
@@ -321,6 +327,7 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     Raises StudyError, whose text is one line with file, key, value and what was expected.
     """
     where = str(files[-1]) if files else "the study"
+    refuse_bomb(config, where)
     config = settled(config, files)
     try:
         study = Study.model_validate_json(json.dumps(config, default=str))
@@ -432,7 +439,7 @@ def _ensembles_agree(
 def _beside_its_file(scenes: str, files: list[str]) -> str:
     """Return the table's path: relative to the last study file that names it."""
     for file in reversed(files):
-        stated = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        stated = stated_in(file) or {}
         if stated.get("scenes") == scenes:
             return os.path.join(os.path.dirname(file), scenes)
     return scenes

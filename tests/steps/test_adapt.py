@@ -16,7 +16,14 @@ from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.manifest import digest_of, read_manifest
 from pipeline_steps.training.keeper import TERMINATED
 from pipeline_steps.training.loop import Training
-from tests.steps.conftest import TEACHER, division, model_files, stretch_file, tile_arguments
+from tests.steps.conftest import (
+    TEACHER,
+    division,
+    model_files,
+    retell,
+    stretch_file,
+    tile_arguments,
+)
 
 PARAMS = adapt.Params(steps=40, batch=4, crop=32, resample=0.5, lr=3e-3, precision="fp32")
 
@@ -58,6 +65,7 @@ def test_a_teachers_normalisation_outlives_its_adaptation(tmp_path, base, covere
     own = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
     other = shutil.copytree(base.parent, tmp_path / "other")
     (other / "preprocessor_config.json").write_text(json.dumps(own))
+    retell(other / "manifest.json")
     short = PARAMS.model_copy(update={"steps": 1})
 
     folder = adapted(tmp_path / "new", other / "manifest.json", covered, short)
@@ -130,6 +138,7 @@ def test_what_a_teacher_gives_keeps_its_range(tmp_path, base, covered):
     tensors["head.conv3.weight"] *= 100
     tensors["head.conv3.bias"] += 40
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    retell(other / "manifest.json")
 
     folder = adapted(tmp_path / "new", other / "manifest.json", covered)
 

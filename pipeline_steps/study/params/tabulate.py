@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.base import StageParams, Title
 
 Share = Annotated[float, Field(ge=-1, le=1)]
 ClassName = Annotated[str, Field(min_length=1, max_length=80)]
@@ -13,7 +13,7 @@ ClassName = Annotated[str, Field(min_length=1, max_length=80)]
 class Reported(StageParams):
     """A row that others have printed."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[Title, Field(max_length=200)]
     """What the row is called: the system, the data and where the figures stand."""
 
     miou: Share | None = None
