@@ -90,7 +90,6 @@ def run(
     template, with captions in the folder above; ``prompts`` has a row for each experiment.
     """
     limits = read_manifest(stretch)["limits"]
-    intact(counts)
     scenes, blocks = tiled(tiles, splits, read_manifest), read_blocks(counts)
     extreme = {experiment: extremes(some) for experiment, some in blocks.items()}
     rasters = worst_first(blocks, extreme, params.viewer_rasters)

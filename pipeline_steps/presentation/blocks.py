@@ -1,7 +1,6 @@
 """Where a map is best and where it is worst, block by block."""
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.store import Limits, Scene
 from pipeline_steps.rasters.windows import Window
 from pipeline_steps.study.classes import IGNORE, ClassLook
+from pipeline_steps.study.manifest import read_manifest
 
 EACH = 4
 """Blocks that are shown as the worst, and as the best."""
@@ -78,10 +78,13 @@ def extremes(blocks: Sequence[Block]) -> Extremes:
 
 
 def read_blocks(counts: Sequence[Path]) -> dict[str, list[Block]]:
-    """Return the blocks of each experiment's maps, of whose counts one file is read at a time."""
+    """Return the blocks of each experiment's maps, of whose counts one file is read at a time.
+
+    Raises ValueError naming one that is not what it was.
+    """
     found: dict[str, list[Block]] = {}
     for path in counts:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_manifest(path)
         found.setdefault(facts["experiment"], []).extend(blocks_of(facts))
     return found
 

@@ -114,10 +114,17 @@ class Needs:
         except OSError:
             return {}
         if changed != self._changed:
-            with open(self.findings, encoding="utf-8") as file:
-                rows = json.load(file)["scenes"]
-            self._changed, self._sizes = changed, {row["scene"]: _size_of(row) for row in rows}
+            self._changed, self._sizes = changed, _sizes_in(self.findings)
         return self._sizes
+
+
+def _sizes_in(findings: str) -> dict[str, Size]:
+    try:
+        with open(findings, encoding="utf-8") as file:
+            return {row["scene"]: _size_of(row) for row in json.load(file)["scenes"]}
+    except (ValueError, KeyError, TypeError):
+        # what is damaged is named by the stage that reads it; no job waits for an estimate
+        return {}
 
 
 def _size_of(row: dict[str, Any]) -> Size:

@@ -72,3 +72,11 @@ def test_a_scene_that_check_has_not_seen_asks_as_if_it_were_small(study, tmp_pat
     measured(tmp_path / "findings.json", "60000x10000", 600.0)
 
     assert needs.mb("tile")(SimpleNamespace(scene="new"), 1) == BASES["tile"].mb
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"scenes": [{"scene": "a"}]}'])
+def test_findings_that_are_damaged_stop_nobody_from_asking(study, tmp_path, text):
+    file = tmp_path / "findings.json"
+    file.write_text(text)
+
+    assert Needs(study, str(file)).mb("tile")(job(), 1) == BASES["tile"].mb
