@@ -1,18 +1,22 @@
 """Draw what was found, and write one page that opens from a file."""
 
-import json
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline_steps.presentation.ablation import ablation_figure
-from pipeline_steps.presentation.blocks import Block, blocks_figure, extremes
+from pipeline_steps.presentation.blocks import (
+    Extremes,
+    blocks_figure,
+    extremes,
+    places_of,
+    read_blocks,
+    worst_first,
+)
 from pipeline_steps.presentation.charts import (
     bars,
     difference_chart,
@@ -21,18 +25,21 @@ from pipeline_steps.presentation.charts import (
 )
 from pipeline_steps.presentation.confusion import class_figure, confusion_figure
 from pipeline_steps.presentation.depth import depth_figure
+from pipeline_steps.presentation.division import division_figure
 from pipeline_steps.presentation.gain import gain_figure, gains
 from pipeline_steps.presentation.page import page_of
 from pipeline_steps.presentation.panels import panels_figure
 from pipeline_steps.presentation.provenance import origins
 from pipeline_steps.presentation.saving import save
 from pipeline_steps.presentation.scenes import scene_figure
+from pipeline_steps.presentation.tables import read_table
 from pipeline_steps.presentation.transfer_chart import transfer_chart
 from pipeline_steps.presentation.viewer import Seen, viewed
-from pipeline_steps.rasters.store import Limits, Scene
+from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
+from pipeline_steps.study.about import About
 from pipeline_steps.study.classes import ClassLook
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import intact, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.report import Params
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.publish import publishing
@@ -70,6 +77,7 @@ def run(
     template: Path,
     looks: list[ClassLook],
     prompts: list[Prompts],
+    about: About,
     params: Params,
 ) -> None:
     """Write ``figures`` (PNG and PDF, of test scenes and of all together) and ``page``.
@@ -79,26 +87,25 @@ def run(
     and ``counts`` what ``score`` wrote of those maps; ``histories`` are laid out as
     ``<experiment>/seed-<n>/history.csv``, ``panels`` folders beside some of them; ``tables`` are
     CSV files of ``tabulate`` with their like in HTML beside them; ``template`` is the page's Jinja
-    template; ``prompts`` has a row for each experiment.
+    template, with captions in the folder above; ``prompts`` has a row for each experiment.
     """
     limits = read_manifest(stretch)["limits"]
-    scenes = [Scene(path, read_manifest(path)) for path in tiles]
-    seen = [_seen(scene, depths, maps, confidences) for scene in scenes]
+    scenes, blocks = tiled(tiles, splits, read_manifest), read_blocks(counts)
+    extreme = {experiment: extremes(some) for experiment, some in blocks.items()}
+    rasters = worst_first(blocks, extreme, params.viewer_rasters)
+    seen = [_seen(scene, depths, maps, confidences, rasters) for scene in scenes]
     with publishing(figures) as (partial,):
         partial.mkdir()
         for one in seen:
-            log.info("scene %s", one.scene.name)
             _draw_scene(partial, one, limits, looks, params)
         _draw_all(partial, histories, panels, tables, prompts, params)
-        places = _draw_blocks(partial, seen, counts, limits, looks, params)
-        for path in splits:
-            name = f"split_{path.parent.name}.png"
-            shutil.copy(path.parent / "split.png", partial / name)
+        _draw_blocks(partial, seen, extreme, limits, looks, params)
         view = viewed(seen, limits, looks, params.viewer_px, params.viewer_megapixels)
-        told = origins(scenes, models, weights, tables)
+        view["windows"] = places_of(extreme, view)
+        told = origins(about, looks, scenes, depths, models, weights, tables)
         # the viewer shows what a scene's figure shows
         pictures = [p for p in sorted(partial.glob("*.png")) if not p.stem.startswith("scene_")]
-        write_text(page, page_of(template, pictures, tables, view | {"windows": places}, told))
+        write_text(page, page_of(template, pictures, tables, view, told))
     read = [*tiles, *depths, *maps, *confidences, *models, *weights, *counts, *splits, *tables]
     _tell(page, figures, [*read, stretch], template, params)
     log.info("report: %s", page)
@@ -107,25 +114,37 @@ def run(
 def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: Params) -> None:
     """Write the manifest; what else trainings made is told by their own."""
     facts = {"params": params, "made_from": read, "made": (page, figures)}
-    facts["template"] = digest_of(template.parent)
+    (facts["template"],) = intact([template.parent])
     write_manifest(page.with_name("manifest.json"), "pipeline_steps.report", **facts)
 
 
-def _seen(scene: Scene, depths: list[Path], maps: list[Path], confidences: list[Path]) -> Seen:
-    found = [[p for p in paths if p.parent.name == scene.name] for paths in (depths, maps)]
-    sure = [path for path in confidences if path.parent.name == scene.name]
-    return Seen(scene, *found, sure)
+def _seen(
+    scene: Scene,
+    depths: list[Path],
+    maps: list[Path],
+    confidences: list[Path],
+    rasters: Mapping[str, list[int]],
+) -> Seen:
+    here = [
+        [p for p in paths if p.parent.name == scene.name] for paths in (depths, maps, confidences)
+    ]
+    return Seen(scene, *here, rasters.get(scene.name, [0]))
 
 
 def _draw_scene(
     folder: Path, seen: Seen, limits: Limits | None, looks: list[ClassLook], params: Params
 ) -> None:
     scene = seen.scene
+    log.info("scene %s", scene.name)
     figure = scene_figure(scene, limits, seen.depths, seen.maps, looks, params.panel_px)
     save(figure, folder / f"scene_{scene.name}", params.dpi, params.formats)
     if seen.depths and scene.facts["has_elevation"]:
         figure = depth_figure(scene, limits, seen.depths, params.panel_px)
         save(figure, folder / f"depth_{scene.name}", params.dpi, params.formats)
+    if scene.divided:
+        divisions = [scene.division(index) for index in range(len(scene.rasters))]
+        figure = division_figure(scene, divisions)
+        save(figure, folder / f"split_{scene.name}", params.dpi, params.formats)
 
 
 def _draw_all(
@@ -137,7 +156,8 @@ def _draw_all(
     params: Params,
 ) -> None:
     """Draw what is of no single scene."""
-    read = {path.stem: _read_table(path) for path in tables}
+    intact([*histories, *tables])
+    read = {path.stem: read_table(path) for path in tables}
     save(learning_curves(histories), folder / "learning_curves", params.dpi, params.formats)
     if figure := panels_figure(panels):
         save(figure, folder / "networks_at_work", params.dpi, params.formats)
@@ -152,44 +172,23 @@ def _draw_all(
 def _draw_blocks(
     folder: Path,
     seen: list[Seen],
-    counts: list[Path],
+    extreme: Mapping[str, Extremes],
     limits: Limits | None,
     looks: list[ClassLook],
     params: Params,
-) -> list[dict[str, Any]]:
-    """Draw the worst and the best blocks of each experiment; return those the viewer can show."""
+) -> None:
+    """Draw the worst and the best blocks of each experiment."""
     scenes = {one.scene.name: one.scene for one in seen}
-    counted: dict[str, list[dict[str, Any]]] = {}
-    for path in counts:
-        facts = json.loads(path.read_text())
-        counted.setdefault(facts["experiment"], []).append(facts)
-    places = []
-    for experiment, some in counted.items():
+    for experiment, (worst, best) in extreme.items():
         maps = {
             one.scene.name: path
             for one in seen
             for path in one.maps
             if path.parents[2].name == experiment
         }
-        kinds = dict(zip(("worst", "best"), extremes(some), strict=True))
-        if kinds["best"]:
-            figure = blocks_figure(experiment, *kinds.values(), scenes, maps, limits, looks)
+        if worst:
+            figure = blocks_figure(experiment, worst, best, scenes, maps, limits, looks)
             save(figure, folder / f"windows_{experiment}", params.dpi, params.formats)
-        places += [_place(experiment, kind, one) for kind, of in kinds.items() for one in of]
-    return [place for place in places if place.pop("raster") == 0]
-
-
-def _place(experiment: str, kind: str, block: Block) -> dict[str, Any]:
-    facts = {"experiment": experiment, "kind": kind, "scene": block.scene, "oa": block.oa}
-    return facts | {"raster": block.raster} | block.window._asdict()
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """Read a table whose names may look like numbers, or like nothing."""
-    words = ("experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid")
-    words += ("system", "source")
-    kinds = dict.fromkeys(words, str)
-    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ MAPS = [paths.map_of(*one) for one in FIRST]
 COUNTS = [paths.count_of(*one) for one in FIRST]
 PAGE = f"{workflow.basedir}/workflow/report/page"
 PARTS = ["page.css", "tables.js", "viewer.js", "leaflet/leaflet.js", "leaflet/leaflet.css"]
+PARTS += ["../figures.rst", *(f"../tables/{table}.rst" for table in TABLES)]
 
 
 rule report:
@@ -45,6 +46,7 @@ rule report:
         code=fingerprint("pipeline_steps.report"),
         looks=LOOKS,
         prompts=as_json(paths.prompts()),
+        about=as_json(paths.about(workflow.configfiles)),
     shell:
         'python -m pipeline_steps.report --tiles-from "$(list {input.tiles:q})"'
         ' --depths-from "$(list {input.depths:q})"'
@@ -56,5 +58,5 @@ rule report:
         ' --panels-from "$(list {input.panels:q})" --tables-from "$(list {input.tables:q})"'
         ' --splits-from "$(list {input.splits:q})" --stretch {input.stretch:q}'
         " --page {output.page:q} --figures {output.figures:q}"
-        " --looks {params.looks:q} --prompts {params.prompts:q}"
+        " --looks {params.looks:q} --prompts {params.prompts:q} --about {params.about:q}"
         " --template {input.template:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
