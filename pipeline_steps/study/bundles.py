@@ -9,12 +9,12 @@ from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.errors import StudyError, in_one_line
 from pipeline_steps.study.layout import WEIGHTS
 from pipeline_steps.study.params.base import PixelValue, StageParams
-from pipeline_steps.study.params.network import Baseline, DepthSeg
+from pipeline_steps.study.params.network import Baseline, DepthForge, DepthSeg
 from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.params.tile import Band
 from pipeline_steps.study.params.tile import Params as Tile
 
-NETWORKS = tuple(kind.model_fields["model"].default for kind in (DepthSeg, Baseline))
+NETWORKS = tuple(kind.model_fields["model"].default for kind in (DepthSeg, DepthForge, Baseline))
 
 FILE = "bundle.json"
 """What a bundle's facts are called, beside its weights."""

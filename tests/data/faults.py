@@ -72,14 +72,14 @@ def _train(root: Path) -> None:
     taught = root / "depth" / "tiny" / "town" / "manifest.json"
     limits = root / "stretch" / "stretch.json"
     params = training(teacher="tiny")
-    train.run([scene], [taught], [], [], [], limits, None, *files, None, 0, None, params)
+    train.run([scene], [taught], [], [], [], limits, None, None, *files, None, 0, None, params)
 
 
 def _bundle(root: Path) -> None:
     folder, model = root / "bundle" / "plain", root / "train" / "plain" / "seed-0"
     files = folder / "model.safetensors", folder / "bundle.json"
     scene = root / "tile" / "town" / "manifest.json"
-    rest = (None, *files, LOOKS, None, predict.Params(**HOW), bundle.Params())
+    rest = ([], *files, LOOKS, {}, predict.Params(**HOW), bundle.Params())
     bundle.run("plain/seed-0", model / "manifest.json", [scene], *rest)
 
 
