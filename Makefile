@@ -4,7 +4,7 @@ PYTHON ?= python3
 export UV_COMPILE_BYTECODE = 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run test lint lock clean
+.PHONY: run test test-cluster lint lock clean
 
 # A run that was killed leaves Snakemake's lock behind; this one ends with its last process, so a
 # second run can tell a dead one from a living one. Incomplete outputs are made again.
@@ -14,6 +14,11 @@ run: .venv/installed
 
 test: .venv/installed
 	python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# The slurm profile on a SLURM of this machine's own, out of Debian's packages; where these cannot be
+# had it says so.
+test-cluster: .venv/installed
+	python -m pytest tests/cluster
 
 lint: .venv/installed
 	ruff check .

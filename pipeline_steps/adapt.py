@@ -3,8 +3,6 @@
 import dataclasses
 import itertools
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,13 +17,15 @@ from pipeline_steps.rasters.place import factor_to
 from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
-from pipeline_steps.study.manifest import read_manifest, write_manifest
+from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.manifest import digest_of, read_made, read_manifest, write_manifest
 from pipeline_steps.study.params.adapt import Params
 from pipeline_steps.study.progress import track
-from pipeline_steps.study.publish import publishing
+from pipeline_steps.study.publish import begun, release
 from pipeline_steps.training.augment import Augmentation
 from pipeline_steps.training.crops import Crops, batches
 from pipeline_steps.training.fabric import new_fabric
+from pipeline_steps.training.keeper import CHECKPOINT, Keeper
 from pipeline_steps.training.layers import Layers, layers_of
 from pipeline_steps.training.loop import Batch, Losses, Recipe, Training
 from pipeline_steps.training.losses import relative_height_loss
@@ -60,23 +60,27 @@ def run(
     Heights are divided by their 98th percentile over all scenes and cut off there; of a scene
     that is divided (its manifest is among ``splits``) only the training part is used. The manifest
     says how ``depth`` is to show it scenes. Raises ValueError where no scene has any height, or
-    one has no georeference and ``gsd`` is stated.
+    one has no georeference and ``gsd`` is stated. What a killed run has learned is gone on with.
     """
-    scenes, origin = tiled(tiles, splits, read_manifest), read_manifest(base)
+    scenes, origin = tiled(tiles, splits, read_manifest), read_made(base)
     rasters = _rasters(scenes, read_manifest(stretch)["limits"], params)
     tall = _tall(rasters, scenes)
     fabric = new_fabric(params.precision)
     torch.manual_seed(params.seed)
     teacher = _teacher(base.parent, origin.get("gives"), fabric.device)
-    history = _learn(fabric, teacher, rasters, tall, params)
-    made = {path.name: path for path in (config, weights, preprocessor)}
-    _publish(teacher, made)
+    sources = (base, stretch, *tiles, *splits)
+    key = [fingerprint("pipeline_steps.adapt"), *map(digest_of, sources), params.model_dump_json()]
+    work = begun(manifest.with_name("work.partial"), key)
+    history = _learn(fabric, _Objective(teacher, tall, params), rasters, params, work)
+    save_teacher(teacher, work)
+    made = (config, weights, preprocessor)
     write_manifest(
         manifest,
         "pipeline_steps.adapt",
         params=params,
-        made_from=(base, stretch, *tiles, *splits),
-        made=made.values(),
+        made_from=sources,
+        made=made,
+        work=work,
         model=manifest.parent.name,
         gives=origin.get("gives"),
         license=origin.get("license"),
@@ -85,14 +89,8 @@ def run(
         tall_m=tall,
         loss=float(history["loss"].iloc[-1]),
     )
+    release(work, *made, manifest)
     log.info("teacher: %s", weights)
-
-
-def _publish(teacher: Teacher, made: dict[str, Path]) -> None:
-    with publishing(*made.values()) as partials, tempfile.TemporaryDirectory() as work:
-        save_teacher(teacher, Path(work))
-        for name, partial in zip(made, partials, strict=True):
-            shutil.copyfile(Path(work) / name, partial)
 
 
 def _rasters(scenes: list[Scene], limits: Limits | None, params: Params) -> list[Layers]:
@@ -161,18 +159,22 @@ def _guess(network: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def _learn(
-    fabric: Fabric, teacher: Teacher, rasters: list[Layers], tall: float, params: Params
+    fabric: Fabric, loss_of: _Objective, rasters: list[Layers], params: Params, folder: Path
 ) -> pd.DataFrame:
     augmentation, steps = Augmentation(turns=True, photometric=params.photometric), params.steps
     count = steps * params.batch
     crops = Crops(rasters, params.crop, count, params.seed, augmentation, IGNORE)
-    data = batches(crops, params.batch, 0, fabric.device.type == "cuda")
-    loss_of = _Objective(teacher, tall, params)
-    loss_of.settle(fabric, itertools.islice(data, LOOKS))
-    optimiser = adamw(teacher, params.lr, 0.01)
+    how = (crops, params.batch, 0, fabric.device.type == "cuda")
+    loss_of.settle(fabric, itertools.islice(batches(*how), LOOKS))
+    optimiser = adamw(loss_of.teacher, params.lr, 0.01)
     recipe = Recipe(cosine(steps), 1.0, max(1, steps // 20), params.seed)
-    work = track(data, steps, "adapt", "steps")
-    return Training(fabric, teacher, optimiser, loss_of, recipe).run(work, steps)
+    training = Training(fabric, loss_of.teacher, optimiser, loss_of, recipe)
+    with Keeper(folder / CHECKPOINT) as keeper:
+        keeper.resume(training)
+        loss_of.step = done = training.done
+        data = itertools.islice(batches(*how, start=done * params.batch), steps - done)
+        work = track(data, steps - done, "adapt", "steps")
+        return training.run(work, steps, after=keeper)
 
 
 def _tall(rasters: list[Layers], scenes: list[Scene]) -> float:

@@ -13,7 +13,7 @@ from pipeline_steps.rasters.store import Scene
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.licences import is_restricted
-from pipeline_steps.study.manifest import read_manifest, write_manifest
+from pipeline_steps.study.manifest import read_made, read_manifest, write_manifest
 from pipeline_steps.study.params.bundle import Params
 from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.publish import publishing
@@ -42,7 +42,7 @@ def run(
     its encoders come from. ``licences`` are theirs as far as the study states them; ``name`` is
     what the bundle calls itself. Raises ValueError where the training knows other classes.
     """
-    facts, scenes = read_manifest(model), [Scene(path, read_manifest(path)) for path in tiles]
+    facts, scenes = read_made(model), [Scene(path, read_manifest(path)) for path in tiles]
     if facts["classes"] != [look.name for look in looks]:
         raise ValueError(f"{model}: classes are {facts['classes']}, expected those of the study")
     licence = _licence([licences.get(str(p)) or read_manifest(p).get("license") for p in encoders])

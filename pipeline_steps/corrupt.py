@@ -28,7 +28,7 @@ from pipeline_steps.rasters.windows import blocks
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE, ClassLook
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import intact, parsed, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.corrupt import Params
 from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.publish import begun, remove
@@ -98,7 +98,7 @@ def _begun(
     """Return the folder of finished counts and of the map at work; what depends on else is gone."""
     code = fingerprint(STEP, *(one.module for one in networks))
     how = arithmetic(predict.precision, predict.backend)
-    key = [code, [digest_of(path) for path in sources], fold, predict.model_dump(mode="json"), how]
+    key = [code, intact(sources), fold, predict.model_dump(mode="json"), how]
     return begun(counts.with_suffix("") / "work.partial", key)
 
 
@@ -118,7 +118,7 @@ class _Study:
         self.scene, self.networks, self.depths, self.looks = scene, networks, depths, looks
         self.fold, self.predict, self.work = fold, predict, work
         self.ledger = work / "counts.json"
-        self.done: dict[str, Any] = read_manifest(self.ledger) if self.ledger.exists() else {}
+        self.done: dict[str, Any] = parsed(self.ledger) if self.ledger.exists() else {}
 
     def counted(
         self, kinds: Sequence[str], severities: Sequence[int]

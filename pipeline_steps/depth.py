@@ -16,12 +16,12 @@ from pipeline_steps.rasters.ledger import Ledger
 from pipeline_steps.rasters.place import factor_to, gsd_m, window_of
 from pipeline_steps.rasters.relief import Relief
 from pipeline_steps.rasters.seamless import Field, Running
-from pipeline_steps.rasters.store import Scene, in_rows, known, new_array, rows_of
+from pipeline_steps.rasters.store import Scene, in_rows, known, new_array, rows_of, seal
 from pipeline_steps.rasters.watch import watched
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest, write_text
+from pipeline_steps.study.manifest import intact, read_manifest, write_manifest, write_text
 from pipeline_steps.study.params.depth import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import begun, release, remove
@@ -51,7 +51,7 @@ def run(
     """
     scene, name = Scene(tile, read_manifest(tile)), store.parent.parent.name
     sources = [tile, stretch, *([teacher] if teacher else [])]
-    digests = [digest_of(path) for path in sources]
+    digests = intact(sources)
     how = _runner().arithmetic(params.precision, params.backend) if teacher else None
     key = [fingerprint("pipeline_steps.depth"), digests, params.model_dump(mode="json"), how]
     work = begun(store.with_name("work.partial"), key)
@@ -170,6 +170,7 @@ class _Maker:
         shape = (grid.height, grid.width)
         target = new_array(self.work / "depth.zarr", index, shape, "float16", np.nan, CHUNK)
         if relief.is_flat:
+            seal(target)
             log.warning(
                 "%s: %s has no relief; no depth there", self.scene.name, self.scene.rasters[index]
             )

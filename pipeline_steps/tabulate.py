@@ -12,6 +12,7 @@ from pipeline_steps.presentation.ablation import ABLATION_NOTE, ablation_table
 from pipeline_steps.presentation.confusion import CONFUSION_NOTE, confusion_table
 from pipeline_steps.presentation.corruptions import write_corruptions
 from pipeline_steps.presentation.cost import COST_NOTE, cost_table
+from pipeline_steps.presentation.counts import read_counts
 from pipeline_steps.presentation.depth_tables import (
     CLASSES_NOTE,
     DEPTH_NOTE,
@@ -56,6 +57,9 @@ from pipeline_steps.study.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
+RANKED_BY_CLASS = ("iou", "f1", "boundary_iou")
+"""A map may have all precision or all recall that it likes, so neither is ranked."""
+
 RANKED = ("miou", "kappa", "oa", "boundary_iou", "block_miou")
 
 
@@ -81,11 +85,11 @@ def run(
     ``models`` those of trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder
     of jobs' run times.
     """
-    found: Counted = [json.loads(path.read_text()) for path in counts]
-    overall = overall_table(found)
     # not of what `check` found, which names files where they lie
     read = (*counts, *corruptions, *qualities, *splits, *models)
     study = lineage_of({path: digest_of(path) for path in read})
+    found = read_counts(counts, params.resample)
+    overall = overall_table(found)
     write = Writer(folder, params.digits, study)
     _write_scores(write, found, overall, _notes(found, findings, splits), params)
     differences = difference_table(found, params.baseline or names_of(found)[0], params.resample)
@@ -117,12 +121,9 @@ def _write_scores(
     """Write the tables of counts, the note of each behind its own."""
     note = " ".join(notes)
     write("overall", _with_reported(overall, params.reported), note, HIDDEN, RANKED)
-    for name, table in (
-        ("classes", class_table(found)),
-        ("scenes", scene_table(found)),
-        ("strata", strata_table(found)),
-    ):
-        write(name, table, note, HIDDEN)
+    write("classes", class_table(found), note, HIDDEN, RANKED_BY_CLASS, "class")
+    write("scenes", scene_table(found), note, HIDDEN, RANKED, "scene")
+    write("strata", strata_table(found), note, HIDDEN, RANKED, "stratum")
     write("confusion", confusion_table(found), CONFUSION_NOTE)
     if params.pairs:
         write("pairs", pair_table(found, params.pairs), note)
@@ -159,12 +160,13 @@ def _trained(models: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _runs(found: Counted) -> dict[str, list[str]]:
-    runs: dict[str, dict[str, None]] = {}
+def _runs(found: Counted) -> dict[str, dict[str, list[str]]]:
+    """Return the scenes that each run of each experiment is tested on."""
+    runs: dict[str, dict[str, list[str]]] = {}
     for one in found:
         name = Run(one["seed"], one["fold"]).name
-        runs.setdefault(one["experiment"], {})[name] = None
-    return {experiment: list(names) for experiment, names in runs.items()}
+        runs.setdefault(one["experiment"], {}).setdefault(name, []).append(one["scene"])
+    return runs
 
 
 def _leaks(measured: list[dict[str, Any]], divided: list[dict[str, Any]]) -> str:

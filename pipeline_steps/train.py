@@ -18,7 +18,7 @@ from pipeline_steps.rasters.store import Limits, Scene, tiled
 from pipeline_steps.study import cli
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.manifest import digest_of, read_manifest, write_manifest
+from pipeline_steps.study.manifest import intact, read_manifest, write_manifest
 from pipeline_steps.study.params.network import DepthForge
 from pipeline_steps.study.params.train import Params
 from pipeline_steps.study.progress import track
@@ -122,7 +122,7 @@ def _begun(
     fabric: Fabric, folder: Path, sources: list[Path], params: Params, run: list[int | None]
 ) -> Path:
     """Return the folder that a training of the same inputs is kept in."""
-    digests = [digest_of(path) for path in sources]
+    digests = intact(sources)
     if fabric.global_rank == 0:
         code = fingerprint(*_modules(params))
         begun(folder, [code, digests, params.model_dump(mode="json"), run])

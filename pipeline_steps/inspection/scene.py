@@ -10,6 +10,7 @@ from pipeline_steps.inspection import files
 from pipeline_steps.inspection.files import Image
 from pipeline_steps.inspection.findings import Findings
 from pipeline_steps.inspection.orientation import STRAIGHT
+from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.labels import Codebook
 from pipeline_steps.rasters.raster import crs_name
 from pipeline_steps.study.classes import IGNORE, ClassCode
@@ -103,6 +104,7 @@ class Look:
 
     def _image(self, path: Path, samples: int) -> Image:
         tile = self.tile
+        raster.refuse_strays(path, self.scene.root)
         image = files.look_at_image(path, tile, samples)
         if image.alpha in tile.bands:
             self.found.add(
@@ -119,6 +121,7 @@ class Look:
         self, layer: str, path: Path, image: Image, shares: list[float], samples: int
     ) -> bool:
         """Find how a file beside an image lies on it; return whether it does."""
+        raster.refuse_strays(path, self.scene.root)
         fit, what = files.fit(path, image.grid, self.tile), []
         shares.append(fit.share)
         percent = 100 * fit.share

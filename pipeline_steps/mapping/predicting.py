@@ -15,7 +15,7 @@ from pipeline_steps.rasters.walk import Sight
 from pipeline_steps.rasters.watch import watched
 from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.manifest import digest_of, read_manifest
+from pipeline_steps.study.manifest import intact, read_manifest
 from pipeline_steps.study.params.predict import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import begun
@@ -103,7 +103,7 @@ def begun_work(
 ) -> Path:
     """Return the folder beside ``maps`` that they are made in; what depends on else is removed."""
     code = fingerprint(step, *(model.module for model in models))
-    digests = [digest_of(path) for path in sources]
+    digests = intact(sources)
     looked = [look.model_dump(mode="json") for look in looks]
     how = arithmetic(params.precision, params.backend)
     names = [one.stem for one in maps]

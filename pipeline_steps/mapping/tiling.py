@@ -12,7 +12,7 @@ from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.labels import Codebook
 from pipeline_steps.rasters.layers import Heights, Labels, check_image
 from pipeline_steps.rasters.raster import Grid
-from pipeline_steps.rasters.store import new_array, shard_size, written
+from pipeline_steps.rasters.store import new_array, seal, shard_size, written
 from pipeline_steps.rasters.windows import Window, blocks
 from pipeline_steps.study.classes import IGNORE, ClassCode
 from pipeline_steps.study.params.tile import Params
@@ -34,6 +34,8 @@ def carried(
     not there are all "ignore", elevation NaN: constant chunks take no room. Raises ValueError
     naming the file that does not fit.
     """
+    for file in row.files:
+        raster.refuse_strays(Path(file), row.root)
     tiler = _Tiler(row, stores, classes, params)
     count = len(row.images)
     each = track(range(count), count, row.name, "images") if count > 1 else [0]
@@ -97,6 +99,7 @@ class _Tiler:
         """Write class indices, and "ignore" where the image has no data."""
         target = self._new("labels", index, grid, "uint8", IGNORE)
         if not self.row.labels:
+            seal(target)
             return
         path, before = Path(self.row.labels[index]), self.book.unlisted.copy()
         with Labels(path, grid, self.book, self.params) as source, written(target) as write:
@@ -119,6 +122,7 @@ class _Tiler:
         """Write heights above ground, and NaN where there is none or the image has no data."""
         target = self._new("elevation", index, grid, "float32", np.nan)
         if not self.row.elevation:
+            seal(target)
             return
         path = Path(self.row.elevation[index])
         terrain = Path(self.row.terrain[index]) if self.row.terrain else None

@@ -10,6 +10,8 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 RESAMPLES = 2000
 SEED = 0
 LEVEL = 0.95
+FEWEST = 10
+"""Units of which draws tell something: of fewer there are too few to be unlike one another."""
 
 
 class Difference(NamedTuple):
@@ -59,7 +61,8 @@ def difference(ours: np.ndarray, theirs: np.ndarray, score: str) -> Difference:
     differ. Units are drawn with replacement, the same for both; the score of a draw is that of
     summed matrices, averaged over seeds. The interval is bias-corrected and accelerated (Efron
     1987), of percentiles where that is not defined; p is two-sided, of the bootstrap's
-    distribution. NaN where there is one unit only, or the score is not defined.
+    distribution. Draws in which the score is not defined do not count. Interval and p are NaN where
+    there are fewer than ``FEWEST`` units, or the score is not defined.
     """
     systems = [np.moveaxis(np.asarray(one, np.float64), 1, 0) for one in (ours, theirs)]
     units, draw = len(systems[0]), SCORES[score]
@@ -73,7 +76,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray, score: str) -> Difference:
         return (first - second).reshape(drawn.shape[:-1])
 
     value = float(gap(np.arange(units)[None], -1)[0])
-    if units < 2 or np.isnan(value):
+    if units < FEWEST or np.isnan(value):
         return Difference(value, np.nan, np.nan, np.nan)
     return Difference(value, *_interval(gap, units, value))
 
@@ -87,10 +90,13 @@ def _interval(
         warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap(data, gap, method="BCa", batch=256, rng=SEED, **settings)
     drawn = found.bootstrap_distribution
+    drawn = drawn[~np.isnan(drawn)]
+    if not drawn.size:
+        return np.nan, np.nan, np.nan
     low, high = found.confidence_interval
-    if np.isnan([low, high]).any():
+    if not np.isfinite([low, high]).all():
         tail = (1 - LEVEL) / 2
-        low, high = np.nanquantile(drawn, [tail, 1 - tail])
+        low, high = np.quantile(drawn, [tail, 1 - tail])
     beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
     return float(low), float(high), float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline_steps.models.bands import RGB, Bands, with_bands
 from pipeline_steps.models.layers import Prediction
-from pipeline_steps.models.vit import TROUBLE, create, one_line, state_of
+from pipeline_steps.models.vit import TROUBLE, create, one_line, refuse_places, state_of
 
 ARCHITECTURES = {
     "unet": smp.Unet,
@@ -133,6 +133,7 @@ def _check(
     if taken:
         raise ValueError(f"arguments has {taken[0]}, expected only what other settings do not say")
     if encoder.startswith(TIMM):
+        refuse_places(encoder, arguments)
         return
     if weights is not None:
         raise ValueError(

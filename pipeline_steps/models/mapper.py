@@ -58,7 +58,10 @@ def load_mapped(
     with. Raises ValueError where the weights are another network's.
     """
     module = import_module(f"pipeline_steps.models.{settings['model']}")
-    network: nn.Module = module.build(classes, None, settings)
+    try:
+        network: nn.Module = module.build(classes, None, settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{weights}: no network comes of what is told of it: {error!r}") from error
     try:
         network.load_state_dict(load_file(weights))
     except RuntimeError as error:

@@ -15,6 +15,13 @@ TROUBLE = (RuntimeError, TypeError, ValueError, AssertionError, ArithmeticError,
 """What timm and others raise for arguments, names and weights that make no network."""
 
 
+LOADS = {
+    *("cache_dir", "checkpoint_path", "file", "pretrained", "pretrained_cfg"),
+    *("pretrained_cfg_overlay", "pretrained_strict", "pretrained_model_args"),
+}
+"""Arguments of timm that name files or hubs: weights come from `fetch` alone."""
+
+
 def load_vit(name: str, arguments: Mapping[str, Any], weights: Path | None) -> nn.Module:
     """Return a ViT of timm that takes images of any size, without a classifier.
 
@@ -36,6 +43,7 @@ def create(
     or one of other tensors.
     """
     overlay = None
+    refuse_places(name, arguments)
     try:
         if weights is not None:
             # as many classes as the network has: only then is timm strict about all the others
@@ -52,6 +60,14 @@ def create(
         raise ValueError(f"{made_of} does not make a network: {one_line(error)}") from error
     network.pretrained_cfg.pop("state_dict", None)
     return network
+
+
+def refuse_places(name: str, arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError where timm would load something from a file or a hub."""
+    if ":" in name:
+        raise ValueError(f"encoder is {name}, expected a name that timm knows, and no place")
+    if taken := sorted(LOADS & arguments.keys()):
+        raise ValueError(f"arguments has {taken[0]}, expected none that says where weights are")
 
 
 def one_line(error: Exception) -> str:

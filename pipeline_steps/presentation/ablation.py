@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline_steps.metrics.bootstrap import difference
+from pipeline_steps.presentation.charts import intervals
 from pipeline_steps.presentation.differences import Unit, units_of
 from pipeline_steps.presentation.scores import Counted
 from pipeline_steps.study.cells import Cell
@@ -15,7 +16,8 @@ ABLATION_NOTE = (
     "delta_miou is the difference in mIoU to the row of the same grid that has the first value of"
     " the last axis, and the same values of the others; its ± is the root of the sum of both"
     " squares. delta_low and delta_high end its 95 % interval, by the paired bootstrap of the table"
-    " “differences”. Scores are those of the table “overall”."
+    " “differences”; fewer than ten scenes or blocks have none. Scores are those of the table"
+    " “overall”."
 )
 
 
@@ -60,9 +62,8 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
         places = np.arange(len(some))
         left.barh(places, some["miou"], xerr=some["miou_sd"].fillna(0), color="#4c78a8")
         left.set_yticks(places, names, fontsize=8, parse_math=False)
-        gap = some["delta_miou"]
-        ends = [gap - some["delta_low"], some["delta_high"] - gap]
-        right.barh(places, gap.fillna(0), xerr=[end.fillna(0) for end in ends], color="#f58518")
+        right.barh(places, some["delta_miou"].fillna(0), color="#f58518")
+        intervals(right, places, some["delta_low"], some["delta_high"], "0.1")
         right.axvline(0, color="0.4", linewidth=1)
         right.set_yticks([])
         left.set_title(name, fontsize=10, loc="left", parse_math=False)

@@ -51,7 +51,7 @@ def write_corruptions(write: Writer, corrupted: Counted, found: Counted) -> None
         return
     table, note = corruption_table(corrupted, found), corruption_note(corrupted, found)
     ranked = [name for name in table if name.startswith("miou_") and not name.endswith("_sd")]
-    write("corruptions", table, note, ranked=ranked, within="kind")
+    write("corruptions", table, note, ranked=ranked, by="kind")
 
 
 def corruption_note(corrupted: Counted, found: Counted) -> str:

@@ -18,21 +18,24 @@ COST_NOTE = (
 
 def cost_table(
     trained: Mapping[str, Sequence[Mapping[str, Any]]],
-    runs: Mapping[str, Sequence[str]],
+    runs: Mapping[str, Mapping[str, Sequence[str]]],
     measured: Path,
 ) -> pd.DataFrame:
     """Return a row for each experiment, mean and deviation over its runs.
 
-    ``trained`` are manifests of its trainings, ``runs`` the names of its runs; ``measured`` is the
-    folder in which ``train`` and ``predict`` have a TSV file for each job. NaN for what is not
-    there: an ensemble trains nothing.
+    ``trained`` are manifests of its trainings, ``runs`` the names of its runs, each with the scenes
+    that it is tested on; ``measured`` is the folder in which ``train`` and ``predict`` have a TSV
+    file for each job. NaN for what is not there: an ensemble trains nothing.
     """
     rows = []
     for experiment, names in runs.items():
         manifests = trained.get(experiment, [])
         sizes = [_millions(one["parameters"]) for one in manifests]
         jobs = [_job(measured / "train" / experiment / f"{name}.tsv") for name in names]
-        maps = [_jobs(measured / "predict" / experiment / name) for name in names]
+        maps = [
+            _jobs(measured / "predict" / experiment / name, scenes)
+            for name, scenes in names.items()
+        ]
         row = {"experiment": experiment, "runs": len(names)}
         row |= {"parameters_m": _first(sizes, 0), "trained_m": _first(sizes, 1)}
         row |= mean_and_sd("train_s", [one["s"] for one in jobs if one])
@@ -63,8 +66,9 @@ def _job(file: Path) -> dict[str, float] | None:
     return {"s": float(table["s"].mean()), "gb": float(table["max_rss"].max() / 1e3)}
 
 
-def _jobs(folder: Path) -> dict[str, float] | None:
-    found = [_job(file) for file in sorted(folder.glob("*.tsv"))]
-    if not found:
+def _jobs(folder: Path, scenes: Sequence[str]) -> dict[str, float] | None:
+    """Return the seconds of these scenes' maps together, if all are known, and the most memory."""
+    found = [_job(folder / f"{scene}.tsv") for scene in scenes]
+    if None in found:
         return None
     return {"s": sum(one["s"] for one in found), "gb": max(one["gb"] for one in found)}

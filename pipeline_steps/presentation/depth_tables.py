@@ -29,7 +29,9 @@ DEPTH_NOTE = (
     " no scale. Aligned is depth in metres by the scale and shift of least squares, beside the best"
     " constant, the mean height; delta1 is the share of what is taller than 1 m that it meets"
     " within a factor of 1.25. Least means the least error that any scale and shift gives, beside"
-    " that of any constant, the median height: the harder test where most of the ground is flat."
+    " that of any constant, the median height: the harder test where most of the ground is flat. Of"
+    " a divided scene all is measured, with the ground that an adapted teacher may have learned"
+    " from."
 )
 
 CLASSES_NOTE = (
@@ -41,9 +43,9 @@ CLASSES_NOTE = (
 
 PREDICTED_NOTE = (
     "The depth that networks predict, means over the rasters of a scene and over seeds, measured on"
-    " every n-th row and column of a large raster. teacher_spearman and teacher_ssim (mean SSIM)"
-    " compare it with the teacher's depth that it learned from, the other columns with elevation,"
-    " as in the table “depth”."
+    " every n-th row and column of a large raster, of a divided scene where it is tested."
+    " teacher_spearman and teacher_ssim (mean SSIM) compare it with the teacher's depth that it"
+    " learned from, the other columns with elevation, as in the table “depth”."
 )
 
 PREDICTED = (
@@ -86,19 +88,21 @@ def depth_class_table(qualities: Sequence[dict[str, Any]], names: Sequence[str])
 
 
 def predicted_table(found: Counted) -> pd.DataFrame:
-    """Return a row for each experiment that maps depth, and scene: the mean over its seeds."""
-    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
+    """Return a row for each experiment that maps depth, and scene: the mean over its seeds.
+
+    That of a seed is the mean over rasters and folds that have the measure.
+    """
+    rasters: dict[tuple[str, str], dict[int | None, list[dict[str, Any]]]] = {}
     for one in found:
         if one["depth"]:
-            measures = {
-                name: _mean([(1, raster[name]) for raster in one["depth"]]) for name in PREDICTED
-            }
-            rows.setdefault((one["experiment"], one["scene"]), []).append(measures)
+            seeds = rasters.setdefault((one["experiment"], one["scene"]), {})
+            seeds.setdefault(one["seed"], []).extend(one["depth"])
     table = []
-    for (experiment, scene), seeds in rows.items():
+    for (experiment, scene), seeds in rasters.items():
         row = {"experiment": experiment, "scene": scene, "seeds": len(seeds)}
         for name in PREDICTED:
-            row |= mean_and_sd(name, [one[name] for one in seeds])
+            each = [_mean([(1, raster[name]) for raster in some]) for some in seeds.values()]
+            row |= mean_and_sd(name, each)
         table.append(row)
     columns = [name + end for name in PREDICTED for end in ("", "_sd")]
     return pd.DataFrame(table, columns=["experiment", "scene", "seeds", *columns])

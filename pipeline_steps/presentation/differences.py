@@ -1,17 +1,30 @@
 """How sure the differences between experiments are, and how far a map's confidence is to be
 believed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline_steps.metrics.bootstrap import LEVEL, RESAMPLES, SCORES, difference, holm
-from pipeline_steps.presentation.scores import Counted, matrices_of, mean_and_sd, summed
+from pipeline_steps.metrics.bootstrap import (
+    FEWEST,
+    LEVEL,
+    RESAMPLES,
+    SCORES,
+    difference,
+    holm,
+)
+from pipeline_steps.presentation.scores import Counted, mean_and_sd, summed
 
 ENOUGH = 10
 """Test scenes from which on they are resampled, and not their blocks."""
+
+MANY = 20
+"""Units from which on an interval is as sure as it says."""
+
+FEW = " Of so few units an interval holds the truth in about nine of ten cases."
+"""What a test measures of 12 units and 7 classes."""
 
 BINS = 10
 """Bins of confidence."""
@@ -45,15 +58,18 @@ def difference_table(found: Counted, baseline: str, unit: Unit) -> pd.DataFrame:
 
 def difference_note(found: Counted, unit: Unit) -> str:
     """Say what the table of differences is made by."""
-    chosen = _unit_of(found, unit)
+    chosen = unit_of((one["scene"] for one in found), unit)
     count = next(iter(units_of(found, chosen).values())).shape[1]
-    return (
+    said = (
         f"Each difference by a paired bootstrap of {count} {chosen}, {RESAMPLES} draws: low and"
         f" high end the {LEVEL:.0%} interval (BCa), p is two-sided, p_holm corrected for all rows"
         " (Holm). It tells what other ground would change, not what other seeds would: scores are"
         " averaged over seeds first."
-        + (" Neighbouring blocks are alike, so intervals are too narrow." * (chosen == "blocks"))
     )
+    if count < FEWEST:
+        return f"{said} Intervals and p are empty: {count} {chosen} are fewer than {FEWEST}."
+    said += " Neighbouring blocks are alike, so intervals are too narrow." * (chosen == "blocks")
+    return said + FEW * (count < MANY)
 
 
 def calibration_tables(found: Counted) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -61,8 +77,8 @@ def calibration_tables(found: Counted) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Only experiments whose maps have confidence have rows.
     """
-    sure = [one for one in found if one["confidence"]]
-    levels = summed(sure, lambda one: np.array(one["confidence"], np.int64))
+    sure = [one for one in found if one["confidence"] is not None]
+    levels = summed(sure, lambda one: one["confidence"])
     rows, bins = [], []
     for experiment, seeds in levels.items():
         each = [_calibration(one) for one in seeds]
@@ -81,10 +97,11 @@ def calibration_tables(found: Counted) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows, columns=None if rows else columns), pd.DataFrame(bins, columns=wide)
 
 
-def _unit_of(found: Counted, unit: Unit) -> Literal["scenes", "blocks"]:
+def unit_of(scenes: Iterable[str], unit: Unit) -> Literal["scenes", "blocks"]:
+    """Return what is resampled of a study with these test scenes, whose names may come again."""
     if unit != "auto":
         return unit
-    return "scenes" if len({one["scene"] for one in found}) >= ENOUGH else "blocks"
+    return "scenes" if len(set(scenes)) >= ENOUGH else "blocks"
 
 
 def units_of(found: Counted, unit: Unit) -> dict[str, np.ndarray]:
@@ -92,12 +109,12 @@ def units_of(found: Counted, unit: Unit) -> dict[str, np.ndarray]:
 
     Units are those that every run has seen; empty where there is none.
     """
-    unit = _unit_of(found, unit)
+    unit = unit_of((one["scene"] for one in found), unit)
     runs: dict[str, dict[int | None, dict[Any, list[Any]]]] = {}
     for one in found:
         key = one["scene"] if unit == "scenes" else (one["scene"], one["fold"])
         seeds = runs.setdefault(one["experiment"], {}).setdefault(one["seed"], {})
-        seeds.setdefault(key, []).extend(matrices_of(one))
+        seeds.setdefault(key, []).extend(one["blocks"])
     each = [blocks for seeds in runs.values() for blocks in seeds.values()]
     common = [key for key in each[0] if each[0][key] and all(key in blocks for blocks in each)]
     classes = len(found[0]["classes"])

@@ -9,9 +9,10 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pipeline_steps.rasters.sampled import sampled
+from pipeline_steps.rasters.sampled import sampled, sampled_of
 from pipeline_steps.rasters.store import Limits, Scene, open_array
-from pipeline_steps.study.classes import ClassLook
+from pipeline_steps.study.classes import IGNORE, ClassLook
+from pipeline_steps.study.runs import Run
 
 NO_CLASS = (238, 238, 238)
 NO_VALUE = "#d4d4d4"
@@ -48,39 +49,51 @@ def scene_figure(
         axis.axis("off")
     for axis, (title, picture) in zip(axes, panels, strict=False):
         axis.imshow(picture, cmap=colours("magma"), vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title, fontsize=10, parse_math=False)
     figure.suptitle(scene.name, fontsize=11, parse_math=False)
     _add_legend(figure, looks, 3 * columns)
     return figure
 
 
-def step_of(scene: Scene, panel_px: int) -> int:
-    """Return how many pixels of the scene's first raster become one of a panel."""
-    grid = scene.grid(0)
+def step_of(scene: Scene, panel_px: int, index: int = 0) -> int:
+    """Return how many pixels of a raster of the scene become one of a panel."""
+    grid = scene.grid(index)
     return max(1, -(-max(grid.height, grid.width) // panel_px))
 
 
-def picture_of(scene: Scene, limits: Limits | None, step: int) -> np.ndarray:
+def picture_of(scene: Scene, limits: Limits | None, step: int, index: int = 0) -> np.ndarray:
     """Return every ``step``-th pixel of the image, [H, W, 3]."""
-    return np.moveaxis(scene.picture(0, limits)[..., ::step, ::step], 0, -1)
+    return np.moveaxis(scene.picture(index, limits)[..., ::step, ::step], 0, -1)
 
 
-def depth_of(manifest: Path, step: int) -> np.ndarray:
+def depth_of(manifest: Path, step: int, index: int = 0) -> np.ndarray:
     """Return every ``step``-th pixel of pseudo-depth, float32 [H, W], NaN where there is none."""
-    return np.asarray(open_array(manifest.parent / "depth.zarr", 0)[::step, ::step], np.float32)
+    array = open_array(manifest.parent / "depth.zarr", index)
+    return np.asarray(array[::step, ::step], np.float32)
 
 
-def labels_of(scene: Scene, step: int) -> np.ndarray:
+def labels_of(scene: Scene, step: int, index: int = 0) -> np.ndarray:
     """Return every ``step``-th pixel of the labels, uint8 [H, W]."""
-    return np.asarray(scene.array("labels", 0)[::step, ::step])
+    return np.asarray(scene.array("labels", index)[::step, ::step])
 
 
-def map_of(scene: Scene, path: Path, step: int) -> np.ndarray:
+def tested_labels_of(scene: Scene, path: Path, step: int, index: int = 0) -> np.ndarray:
+    """Return the same, without those that the map at ``path`` is not tested on."""
+    labels = scene.array("labels", index)
+    return sampled_of(scene.within(labels, index, "test", fold_of(path), IGNORE), step)
+
+
+def map_of(scene: Scene, path: Path, step: int, index: int = 0) -> np.ndarray:
     """Return every ``step``-th pixel of a map of the scene, the same that are taken of labels.
 
     ``path`` is a GeoTIFF, or for a scene of many images the folder of theirs.
     """
-    return sampled(file_of(scene, path, 0), step)
+    return sampled(file_of(scene, path, index), step)
+
+
+def fold_of(path: Path) -> int | None:
+    """Return the fold of the run whose map lies at ``<run>/<scene>/<map>``."""
+    return Run.named(path.parents[1].name).fold
 
 
 def file_of(scene: Scene, path: Path, index: int) -> Path:

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline_steps.metrics.bootstrap import miou
 from pipeline_steps.metrics.confusion import scores
 
 Counted = Sequence[dict[str, Any]]
-"""What ``score`` wrote of maps, in the order that experiments shall have."""
+"""What ``score`` wrote of maps, as ``counts`` reads it, in the order of the experiments."""
 
 OVERALL = ("miou", "kappa", "oa", "aa")
 PER_CLASS = ("iou", "f1", "precision", "recall")
@@ -23,9 +22,11 @@ POLICY = (
     "Counts are summed over all test scenes before any score is taken; ± is the standard deviation"
     " over seeds. Ignored pixels count nowhere. A class that is neither in the labels nor in the"
     " map is left out of the mean; one that is only in the map counts 0. A score that one of the"
-    " seeds does not have, such as the precision of a class that it never predicts, is left empty."
+    " seeds does not have, such as the precision of a class that it never predicts, or kappa where"
+    " there is but one class, is left empty."
     " block_miou is the mean of each block's or image's own mIoU, as some papers print it, and no"
-    " miou. boundary_iou compares the rims of classes alone."
+    " miou. boundary_iou compares the rims of classes alone. Bold is the best of what is compared,"
+    " underlined the second."
 )
 
 
@@ -33,7 +34,7 @@ def pooled(found: Counted, of: str = ALL, scene: str | None = None) -> dict[str,
     """Return for each experiment one summed matrix per seed, of one stratum and scene or all."""
 
     def matrix(one: dict[str, Any]) -> np.ndarray:
-        return np.array(one["strata"][of], np.int64)
+        return one["strata"][of]
 
     here = [one for one in found if scene in (None, one["scene"]) and of in one["strata"]]
     return summed(here, matrix)
@@ -55,13 +56,10 @@ def overall_table(found: Counted) -> pd.DataFrame:
     averaged."""
     table = score_table(pooled(found))
     rims = summed([one for one in found if one["rims"]], _rims)
-    blocks = _seeds_of(found, matrices_of)
+    blocks = _block_mious(found)
     each = {
         "boundary_iou": {e: [_mean(_rim_iou(one)) for one in seeds] for e, seeds in rims.items()},
-        "block_miou": {
-            e: [_mean(miou(np.array(one, np.float64))) for one in seeds if one]
-            for e, seeds in blocks.items()
-        },
+        "block_miou": {e: [_mean(one) for one in seeds if len(one)] for e, seeds in blocks.items()},
     }
     for column, values in each.items():
         if values:
@@ -150,19 +148,13 @@ def mean_and_sd(name: str, values: Sequence[float]) -> dict[str, float]:
     return {name: mean, f"{name}_sd": sd}
 
 
-def matrices_of(one: dict[str, Any]) -> list[list[list[int]]]:
-    """Return the confusion matrix of every block of a scene."""
-    return [block["counts"] for block in one["blocks"]]
-
-
-def _seeds_of(
-    found: Counted, get: Callable[[dict[str, Any]], list[Any]]
-) -> dict[str, list[list[Any]]]:
-    """Return for each experiment and seed what ``get`` finds, over scenes and folds in order."""
-    lists: dict[str, dict[int | None, list[Any]]] = {}
+def _block_mious(found: Counted) -> dict[str, list[np.ndarray]]:
+    """Return for each experiment and seed the mIoU of all blocks, over scenes and folds."""
+    lists: dict[str, dict[int | None, list[np.ndarray]]] = {}
     for one in found:
-        lists.setdefault(one["experiment"], {}).setdefault(one["seed"], []).extend(get(one))
-    return {experiment: list(seeds.values()) for experiment, seeds in lists.items()}
+        seeds = lists.setdefault(one["experiment"], {})
+        seeds.setdefault(one["seed"], []).append(one["block_mious"])
+    return {e: [np.concatenate(some) for some in seeds.values()] for e, seeds in lists.items()}
 
 
 def _rims(one: dict[str, Any]) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -21,6 +23,19 @@ from rasterio.windows import Window as RasterioWindow
 
 from pipeline_steps.rasters.labels import NOT_A_LABEL
 from pipeline_steps.rasters.windows import Window
+
+ELSEWHERE = (
+    *("WMS", "WMTS", "WCS", "HTTP", "OGCAPI", "STACIT", "STACTA", "PLMOSAIC", "EEDA", "EEDAI"),
+    *("DAAS", "NGW", "WFS", "OAPIF", "CSW", "Carto", "AmigoCloud", "Elasticsearch", "PLSCENES"),
+    # these name other files and do not say which: a cache, an index, polygons of anywhere
+    *("MRF", "GTI", "KMLSUPEROVERLAY", "OGR_VRT", "GDALG", "ADBC", "GPSBabel"),
+)
+"""Drivers that ask the network, or read files which they do not list."""
+
+# read when GDAL, and pyogrio's own, first open a file: scenes are files here, and no stage that
+# reads them may use the network
+os.environ["GDAL_SKIP"] = ",".join(ELSEWHERE)
+os.environ["CPL_VSIL_CURL_ALLOWED_FILENAME"] = "none"
 
 UNREADABLE = (RasterioError, CPLE_BaseError, TransformNotInvertibleError, UnicodeDecodeError)
 """What rasterio raises for a file that GDAL cannot read, the last where GDAL's words are broken."""
@@ -93,6 +108,7 @@ def opened(path: Path, is_beside: bool = False) -> Iterator[DatasetReader]:
         rasterio.Env(
             GDAL_ERROR_ON_LIBJPEG_WARNING="YES",
             GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
+            GDAL_VRT_ENABLE_PYTHON="NO",
             GDAL_NUM_THREADS="1" if is_beside else "ALL_CPUS",
             GDAL_CACHEMAX=FEW_CACHE_BYTES if is_beside else CACHE_BYTES,
         ),
@@ -100,7 +116,8 @@ def opened(path: Path, is_beside: bool = False) -> Iterator[DatasetReader]:
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with naming(path):
-            source = rasterio.open(path)
+            # what is no whole path can be an address of GDAL's
+            source = rasterio.open(os.path.abspath(path))
         with source:
             if not source.count:
                 raise ValueError(f"{path}: has no bands, expected a raster")
@@ -115,6 +132,51 @@ def naming(path: Path | str) -> Iterator[None]:
     except UNREADABLE as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise ValueError(f"{path}: cannot be read ({cause}), expected a whole raster") from error
+
+
+def refuse_strays(path: Path, root: str | None) -> None:
+    """Raise ValueError where a raster, as a mosaic is, is made of files that lie elsewhere.
+
+    They may lie beside it, beside what it is a link to, or below ``root``; links among them are
+    followed. What cannot be opened is left to whoever reads it.
+    """
+    homes = [path.parent, Path(os.path.realpath(path)).parent, *([Path(root)] if root else [])]
+    allowed = [os.path.realpath(home) for home in homes]
+    first = os.path.abspath(path)
+    seen, pending = {first}, [first]
+    while pending:
+        for file in _files(pending.pop()):
+            if file in seen:
+                continue
+            is_file = os.path.isabs(file) and os.path.isfile(file)
+            if not is_file or not any(map(Path(os.path.realpath(file)).is_relative_to, allowed)):
+                raise ValueError(
+                    f"{path}: is made of {' '.join(file.split())[:300]!r}, expected files beside it"
+                    " or below data_root"
+                )
+            seen.add(file)
+            pending.append(file)
+
+
+def _files(path: str) -> list[str]:
+    """Return the files that GDAL reads for one, or nothing where it reads none of them."""
+    try:
+        with warnings.catch_warnings(action="ignore"), rasterio.open(path) as source:
+            return source.files + (_sources(path) if source.driver == "VRT" else [])
+    except (*UNREADABLE, ElementTree.ParseError):
+        return []
+
+
+def _sources(mosaic: str) -> list[str]:
+    """Return the sources of a VRT, of which GDAL lists all but those of its mask."""
+    found = []
+    for one in ElementTree.parse(mosaic).iter():
+        # GDAL does not care for capitals
+        if one.tag.lower() in ("sourcefilename", "sourcedataset"):
+            facts = {name.lower(): value for name, value in one.items()}
+            folder = os.path.dirname(mosaic) if facts.get("relativetovrt") == "1" else ""
+            found.append(os.path.join(folder, one.text or ""))
+    return found
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Large rasters at every n-th row and column, to be measured or looked at."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from pipeline_steps.rasters.windows import Window
 SAMPLE = 2**18
 """Pixels of a sample that is measured, about."""
 
-BAND = 64
-"""Sampled rows that are read at a time."""
+AT_ONCE = 2**24
+"""Pixels that are read at a time, about: one row at least."""
 
 
 def step_for(height: int, width: int) -> int:
@@ -27,16 +28,22 @@ def sampled(file: Path, step: int) -> np.ndarray:
     Raises ValueError naming the file where it cannot be read.
     """
     with raster.opened(file) as source:
-        height, width, band = source.height, source.width, BAND * step
-        rows = [
-            raster.read(source, Window(y, 0, min(band, height - y), width), 1)[::step, ::step]
-            for y in range(0, height, band)
-        ]
-    return np.concatenate(rows)
+        width, found = source.width, []
+        for y, end in _bands(source.height, width, step):
+            rows = raster.read(source, Window(y, 0, end - y, width), 1)
+            # a view would keep all of them
+            found.append(rows[::step, ::step].copy())
+    return np.concatenate(found)
 
 
 def sampled_of(array: Any, step: int) -> np.ndarray:
     """Return the same of an array [H, W] in a store, or of a part of one."""
-    height, _ = array.shape
-    bands = range(0, height, BAND * step)
-    return np.concatenate([array[y : y + BAND * step, :][::step, ::step] for y in bands])
+    bands = _bands(*array.shape, step)
+    return np.concatenate([array[y:end:step, ::step] for y, end in bands])
+
+
+def _bands(height: int, width: int, step: int) -> Iterator[tuple[int, int]]:
+    """Yield first rows, and the rows behind the last, of what is read: of a step, its first row."""
+    many = max(1, AT_ONCE // (width * step))
+    for y in range(0, height, many * step):
+        yield y, min(height, y + (many - 1) * step + 1)

@@ -1,7 +1,10 @@
 """Zarr stores: one array per raster of a scene, whole shards only; here alone is zarr known."""
 
 import contextlib
+import hashlib
+import json
 import math
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 from zarr.abc.codec import SupportsSyncCodec
-from zarr.codecs import GzipCodec, ZstdCodec
+from zarr.codecs import Crc32cCodec, GzipCodec, ZstdCodec
 from zarr.core import codec_pipeline
 from zarr.registry import register_pipeline
 
@@ -67,8 +70,19 @@ if not hasattr(codec_pipeline, "FusedCodecPipeline"):
     register_pipeline(_InPlace)
     zarr.config.set({"codec_pipeline.path": f"{__name__}.{_InPlace.__qualname__}"})
 
+# each with a checksum, as gzip has of itself: without one a flipped bit is another number;
 # of deflate's levels 3 takes half the time of 6, for orthophotos about 1 % larger
-COMPRESSION = {"zstd": ZstdCodec(level=1), "deflate": _Gzip(level=3), "none": None}
+COMPRESSION = {
+    "zstd": ZstdCodec(level=1, checksum=True),
+    "deflate": _Gzip(level=3),
+    "none": Crc32cCodec(),
+}
+
+DAMAGE = (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError, zlib.error)
+"""What zarr and its codecs raise for metadata, indices of shards and chunks that are damaged."""
+
+SEAL = "seal"
+"""The attribute of a finished array that says what it is and how large."""
 
 
 def new_array(
@@ -126,7 +140,7 @@ def written(*arrays: zarr.Array) -> Iterator[Callable[..., None]]:
     """Yield a function that takes a window and one block per array, and writes beside the caller.
 
     ``arrays`` are new, and blocks whole shards, each written once. One block waits at most; what
-    fails is raised by the next call, or at the end.
+    fails is raised by the next call, or at the end. Then the arrays are sealed.
     """
     with ThreadPoolExecutor(max_workers=1) as writer:
         pending: list[Future[None]] = []
@@ -139,6 +153,33 @@ def written(*arrays: zarr.Array) -> Iterator[Callable[..., None]]:
         yield write
         for last in pending:
             last.result()
+    for array in arrays:
+        seal(array)
+
+
+def seal(array: zarr.Array) -> None:
+    """Say in a finished array what it is.
+
+    To zarr a shard that is gone, or an empty file, is one of constant chunks.
+
+    An array that nothing is written to is all of its fill value.
+    """
+    array.update_attributes({SEAL: _sealed(array)})
+
+
+def _sealed(array: zarr.Array) -> dict[str, Any]:
+    """Return how many shards an array has and of how many bytes, and a digest of its metadata."""
+    facts = {k: v for k, v in array.metadata.to_dict().items() if k != "attributes"}
+    text = json.dumps(facts, sort_keys=True, default=str)
+    folder = Path(array.store.root, array.path)
+    sizes = [os.stat(file).st_size for file in _files(folder / "c")]
+    said = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {"shards": len(sizes), "bytes": sum(sizes), "metadata": said}
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield from (os.path.join(place, name) for name in names)
 
 
 @contextlib.contextmanager
@@ -187,12 +228,45 @@ def shard_size(chunk: int) -> int:
     return chunk * CHUNKS_PER_SHARD
 
 
-def open_array(store: Path, index: int, mode: Literal["r", "r+"] = "r") -> zarr.Array:
-    """Open array ``index``, with ``r+`` for writing; raises ValueError where it is not there."""
+class Stored:
+    """An array of a store, numpy's way; raises ValueError with its name where it is damaged."""
+
+    def __init__(self, array: zarr.Array, name: str) -> None:
+        self._array, self._name = array, name
+        self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
+        self.chunks, self.shards = array.chunks, array.shards
+
+    def __getitem__(self, selection: Any) -> Any:
+        try:
+            return self._array[selection]
+        except DAMAGE as error:
+            raise _damaged(self._name, error) from error
+
+    def __setitem__(self, selection: Any, values: Any) -> None:
+        self._array[selection] = values
+
+
+def _damaged(name: str, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{name}: cannot be read ({reason}), expected it as it was written")
+
+
+def open_array(store: Path, index: int, mode: Literal["r", "r+"] = "r") -> Stored:
+    """Open array ``index``, with ``r+`` for writing.
+
+    Raises ValueError where it is not there, or is sealed and is not what it was.
+    """
+    name = f"{store}/{index}"
     try:
-        return zarr.open_group(store, mode=mode)[str(index)]
+        array = zarr.open_group(store, mode=mode)[str(index)]
+        sealed, found = array.attrs.get(SEAL), _sealed(array)
     except (FileNotFoundError, KeyError) as error:
         raise ValueError(f"{store}: has no array {index}, expected a finished store") from error
+    except DAMAGE as error:
+        raise _damaged(name, error) from error
+    if sealed is not None and found != sealed:
+        raise ValueError(f"{name}: is {found}, expected {sealed}, as it was written")
+    return Stored(array, name)
 
 
 def read(array: Any, window: Window) -> np.ndarray:

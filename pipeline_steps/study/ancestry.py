@@ -12,8 +12,8 @@ from pipeline_steps.study.manifest import (
     Digests,
     digest_of,
     manifest_of,
+    parsed,
     places_of,
-    read_manifest,
     seal_of,
 )
 
@@ -111,11 +111,11 @@ def _home(artifact: Path) -> Path:
 def _data_root(home: Path) -> Path:
     """Return where the study's data lay when it was checked, or the study's folder."""
     findings = home / RESULTS / FINDINGS
-    return home / (read_manifest(findings)["root"] if findings.is_file() else "")
+    return home / (parsed(findings)["root"] if findings.is_file() else "")
 
 
 def _record(path: Path, root: Path) -> Record:
-    facts = read_manifest(path)
+    facts = parsed(path)
     missing = [key for key in NEEDED if key not in facts]
     if missing:
         raise ValueError(f"{path}: has no {missing[0]}, expected a manifest of this version")

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.errors import StudyError, in_one_line
+from pipeline_steps.study.layout import WEIGHTS
 from pipeline_steps.study.params.base import PixelValue, StageParams
+from pipeline_steps.study.params.network import Baseline, DepthForge, DepthSeg
 from pipeline_steps.study.params.predict import Params as Predict
 from pipeline_steps.study.params.tile import Band
 from pipeline_steps.study.params.tile import Params as Tile
+
+NETWORKS = tuple(kind.model_fields["model"].default for kind in (DepthSeg, DepthForge, Baseline))
 
 FILE = "bundle.json"
 """What a bundle's facts are called, beside its weights."""
@@ -73,6 +77,16 @@ class Bundle(StageParams):
 
     made: dict[str, str]
     """Digests of the files beside this one."""
+
+    @model_validator(mode="after")
+    def _is_of_here(self) -> "Bundle":
+        """Refuse what would be looked for elsewhere: a module, or a file that is not beside it."""
+        if self.network.get("model") not in NETWORKS:
+            found = self.network.get("model")
+            raise ValueError(f"network.model is {found!r}, expected one of {', '.join(NETWORKS)}")
+        if list(self.made) != [WEIGHTS]:
+            raise ValueError(f"made is {', '.join(self.made) or 'nothing'}, expected {WEIGHTS}")
+        return self
 
     @property
     def is_fed(self) -> bool:

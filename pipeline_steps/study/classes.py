@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline_steps.study.params.base import LabelValue, LabelWord, Rgb, StageParams
+from pipeline_steps.study.params.base import LabelValue, LabelWord, Rgb, StageParams, Title
 
 IGNORE = 255
 """The class index of pixels that are neither trained on nor scored."""
@@ -25,7 +25,7 @@ def plain(key: Key) -> Key:
 class ClassCode(StageParams):
     """A class's name, and how label files write it: by values and words, by colours or never."""
 
-    name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[Title, Field(max_length=80)]
     """What tables and legends call it."""
 
     value: Label | Annotated[tuple[Label, ...], Field(min_length=1)] | None = None

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline_steps.study.errors import in_one_line
+from pipeline_steps.study.errors import in_a_line, in_one_line
 from pipeline_steps.study.fingerprint import ROOT
 
 log = logging.getLogger(__name__)
@@ -97,4 +97,4 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _message(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return in_a_line(str(error)) or type(error).__name__

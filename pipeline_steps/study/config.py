@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline_steps.study.cells import Cell
@@ -15,7 +14,14 @@ from pipeline_steps.study.classes import ClassSpec, check_labels
 from pipeline_steps.study.domains import Domain, Reading, readings_of
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
 from pipeline_steps.study.experiments import Experiment, Planned, Slug, expanded
-from pipeline_steps.study.overlay import file_with, merged, overlaid, settled
+from pipeline_steps.study.overlay import (
+    file_with,
+    merged,
+    overlaid,
+    refuse_bomb,
+    settled,
+    stated_in,
+)
 from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.bundle import Params as Bundle
@@ -335,6 +341,7 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     Raises StudyError, whose text is one line with file, key, value and what was expected.
     """
     where = str(files[-1]) if files else "the study"
+    refuse_bomb(config, where)
     config = settled(config, files)
     try:
         study = Study.model_validate_json(json.dumps(config, default=str))
@@ -357,7 +364,7 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
             stated = [*experiments[name].key.split("."), *wrong.partition(" ")[0].split(".")]
             raise StudyError(f"{file_with(stated, files) or where}: {_key(name)}.{wrong}")
     _ensembles_agree(experiments, trainings, files)
-    _baseline_is_known(study.tabulate.baseline, experiments, files)
+    _tables_fit(study.tabulate, experiments, files)
     root = study.data_root if study.data_root is not None else os.path.dirname(table)
     scenes = read_scenes(Path(table), root, MADE if study.synthesize else None)
     folds = dealt(scenes.values(), study.split)
@@ -372,14 +379,19 @@ def _key(experiment: str) -> str:
     return f"experiments.{experiment}.train"
 
 
-def _baseline_is_known(
-    baseline: str | None, experiments: dict[str, Planned], files: list[str]
-) -> None:
-    if baseline not in (None, *experiments):
+def _tables_fit(asked: Tabulate, experiments: dict[str, Planned], files: list[str]) -> None:
+    """Raise StudyError where tables shall compare with none, or others' rows are called as ours."""
+    if asked.baseline not in (None, *experiments):
         raise StudyError(
             f"{file_with(['tabulate', 'baseline'], files) or 'the study'}: tabulate.baseline is"
-            f" {baseline!r}, expected one of {', '.join(experiments)}"
+            f" {asked.baseline!r}, expected one of {', '.join(experiments)}"
         )
+    for one in asked.reported:
+        if one.name in experiments:
+            raise StudyError(
+                f"{file_with(['tabulate', 'reported'], files) or 'the study'}: tabulate.reported"
+                f" has {one.name!r}, expected a name that no experiment has"
+            )
 
 
 def _domains_suffice(loaded: Loaded, files: list[str]) -> None:
@@ -456,7 +468,7 @@ def _ensembles_agree(
 def _beside_its_file(scenes: str, files: list[str]) -> str:
     """Return the table's path: relative to the last study file that names it."""
     for file in reversed(files):
-        stated = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        stated = stated_in(file) or {}
         if stated.get("scenes") == scenes:
             return os.path.join(os.path.dirname(file), scenes)
     return scenes

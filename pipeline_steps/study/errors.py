@@ -14,13 +14,22 @@ PYDANTIC = re.compile(
 class StudyError(ValueError):
     """A study that cannot be run; its text names file, key, value and what was expected."""
 
+    def __str__(self) -> str:
+        """Return the text in one line, whatever the study says."""
+        return in_a_line(super().__str__())
+
+
+def in_a_line(text: str) -> str:
+    """Return a text in one line, without what would make a terminal do more than show it."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
 
 def in_one_line(error: ValidationError, under: str = "") -> str:
     """Return the first trouble of ``error`` as "key is value, expected …"."""
     first, more = error.errors()[0], error.error_count() - 1
     key = ".".join([*under.split("."), *key_of(error)] if under else key_of(error))
     text = _sentence(key, first) + (f" (and {more} more)" if more else "")
-    return " ".join(text.split())
+    return in_a_line(text)
 
 
 def key_of(error: ValidationError) -> list[str]:

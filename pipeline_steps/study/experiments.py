@@ -17,7 +17,7 @@ COLUMNS = ("grid", "experiment", "seeds", "miou", "kappa", "oa", "delta_miou")
 """What the table of ablations calls its other columns."""
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
 
 
 class Experiment(StageParams):

@@ -19,6 +19,7 @@ MANIFESTS = ("manifest.json", "bundle.json", "map.json")
 """What a manifest can be called; the last two leave their study, or never had one."""
 
 SEAL = ',\n "seal": "'
+NO_SEAL = b"no seal"
 
 Digests = Mapping[Path, str]
 """SHA-256 by path."""
@@ -76,20 +77,28 @@ def sealed(facts: Mapping[str, Any]) -> str:
 def seal_of(path: Path) -> tuple[str, str]:
     """Return the digest of a manifest's text, and what its last line says that it is."""
     body, found, last = path.read_bytes().rpartition(SEAL.encode())
-    said = last.removesuffix(b'"\n}\n') if found else b"no seal"
+    said = last.removesuffix(b'"\n}\n') if found else NO_SEAL
     return hashlib.sha256(body).hexdigest(), said.decode(errors="replace")
 
 
 def lineage_of(made_from: Digests, *own: str) -> str:
     """Return one digest of files and of all that these come from, beside digests of one's ``own``.
 
-    Equal results on equal inputs have an equal one: names, code and versions count nowhere.
+    Equal results on equal inputs have an equal one: names, code and versions count nowhere. Raises
+    ValueError naming a file that is not what a manifest tells of it.
     """
-    manifests = ((manifest_of(path), digest) for path, digest in made_from.items())
-    found = {
-        read_manifest(path).get("lineage", digest) if path else digest for path, digest in manifests
-    }
-    return hashlib.sha256("\n".join(sorted(found.union(own))).encode()).hexdigest()
+    found = set(own)
+    for path, digest in made_from.items():
+        manifest = manifest_of(path)
+        facts = read_manifest(manifest) if manifest else {}
+        _compare(path, digest, facts.get("made", {}).get(_way(manifest or path, path), digest))
+        found.add(facts.get("lineage", digest))
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+
+
+def _compare(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError(f"{path}: SHA-256 is {found}, expected {expected}, as it was written")
 
 
 def manifest_of(path: Path) -> Path | None:
@@ -114,10 +123,49 @@ def _made(path: Path) -> Mapping[str, str]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return a manifest; raises ValueError naming the file where it is not one."""
+    """Return a manifest, or a file in JSON that one tells of.
+
+    Raises ValueError naming the file where it is not one, or not what it was.
+    """
+    facts, (found, said) = parsed(path), seal_of(path)
+    if said != NO_SEAL.decode():
+        _compare(path, found, said)
+    elif path.name not in MANIFESTS:
+        intact([path])
+    return facts
+
+
+def read_made(manifest: Path) -> dict[str, Any]:
+    """Return a manifest once every file that it tells of, as of weights, is what it was.
+
+    Stores are not looked at: they tell of damage themselves.
+    """
+    facts = read_manifest(manifest)
+    made = {manifest.parent / way: digest for way, digest in facts.get("made", {}).items()}
+    for path, digest in made.items():
+        if not path.is_dir():
+            _compare(path, digest_of(path), digest)
+    return facts
+
+
+def intact(paths: Iterable[Path]) -> list[str]:
+    """Return the digests of files and stores, and of manifests with the files that they tell of.
+
+    Raises ValueError naming one that is not what the manifest that tells of it says.
+    """
+    digests = {path: digest_of(path) for path in paths}
+    for path in digests:
+        if path.name in MANIFESTS:
+            read_made(path)
+    lineage_of(digests)
+    return list(digests.values())
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """Return what a manifest tells, intact or not; raises ValueError where it is not JSON."""
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path}: is not JSON ({error}), expected a manifest") from error
 
 
@@ -125,8 +173,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece: it has its name only when it is whole."""
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def digest_of(path: Path) -> str:
@@ -135,7 +186,9 @@ def digest_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file in sorted(f for f in path.rglob("*") if f.is_file()):
+    # what is shared among studies is a folder of links
+    below = os.walk(path, followlinks=True)
+    for file in sorted(Path(folder, name) for folder, _, names in below for name in names):
         if file.name == ".snakemake_timestamp":
             continue
         digest.update(f"{file.relative_to(path).as_posix()} {digest_of(file)}\n".encode())

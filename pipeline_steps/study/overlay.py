@@ -1,6 +1,7 @@
 """A section of the study with what one experiment or teacher changes in it."""
 
 import copy
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from pipeline_steps.study.params.network import DepthSeg
 Section = TypeVar("Section", bound=StageParams)
 
 NETWORK = "network"
+MOST = 1_000_000
+"""Values of a study, those that an alias stands for counted each time."""
+
 FIRST: str = DepthSeg.model_fields["model"].default
 """The model of a network that states none."""
 
@@ -68,7 +72,7 @@ def settled(config: dict[str, Any], files: list[str]) -> dict[str, Any]:
     A network of which a later file states another model has no key of the earlier one, and an
     experiment or ensemble of an earlier file that a later one states to be null is gone.
     """
-    stated = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in files]
+    stated = [stated_in(file) for file in files]
     config = copy.deepcopy(config)
     for key in list(_networks(config)):
         holder = _at(config, key[:-1])
@@ -82,11 +86,58 @@ def settled(config: dict[str, Any], files: list[str]) -> dict[str, Any]:
     return config
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML whose keys stand once: the last of two would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; raises ConstructorError for a key that stands twice."""
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        stated: set[tuple[str, str]] = set()
+        for key in own:
+            if (key.tag, str(key.value)) in stated:
+                found = f"key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, found, key.start_mark)
+            stated.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
+
+
+def stated_in(file: str) -> Any:
+    """Return what a study file states; raises StudyError where it is no YAML of unique keys."""
+    try:
+        return _parsed(Path(file).read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        place = f"{file}:{error.problem_mark.line + 1}"
+        raise StudyError(f"{place}: {error.problem}, expected each key once, and text") from None
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
+def refuse_bomb(config: Any, where: str) -> None:
+    """Raise StudyError where aliases of YAML make a few lines more than any study says.
+
+    Likewise for a name that YAML takes for something else, as ``no`` for false.
+    """
+    pending, count = [config], 0
+    while pending:
+        one = pending.pop()
+        for key in one if isinstance(one, dict) else ():
+            if not isinstance(key, str | int) or isinstance(key, bool):
+                raise StudyError(f"{where}: has {key!r} for a name, expected quotes around it")
+        inside = list(one.values() if isinstance(one, dict) else one)
+        pending += [value for value in inside if isinstance(value, dict | list)]
+        count += 1 + len(inside)
+        if count > MOST:
+            raise StudyError(f"{where}: has over {MOST} values, expected fewer: no such aliases")
+
+
 def file_with(key: list[str], files: list[str]) -> str | None:
     """Return the last of ``files`` that states ``key``, or of its sections the innermost."""
     for length in range(len(key), 0, -1):
         for file in reversed(files):
-            inside = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            inside = stated_in(file)
             for name in key[:length]:
                 inside = inside.get(name, file) if isinstance(inside, dict) else file
             if inside is not file:

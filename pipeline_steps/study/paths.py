@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 
+from pipeline_steps.study.about import About
 from pipeline_steps.study.config import Loaded
 from pipeline_steps.study.corruptions import corruptions
 from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
@@ -44,14 +45,14 @@ class Paths:
         return [*files, *(beside for file in files for beside in sidecars_of(file)), *lists]
 
     def row_of(self, scene: str) -> str:
-        """Return a digest of what a scene's row says of its files, wherever the data lie."""
+        """Return a digest of a scene's name and what its row says, wherever its files lie."""
         row = self.study.scene(scene)
         layers = {layer: getattr(row, layer) for layer in ("images", *LAYERS)}
         said = {
             layer: [os.path.relpath(file, self.study.root or ".") for file in files]
             for layer, files in layers.items()
         }
-        text = json.dumps([said, row.is_folder, row.raster_names])
+        text = json.dumps([scene, said, row.is_folder, row.raster_names])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def map_of(self, experiment: str, run: str, scene: str) -> str:
@@ -233,6 +234,15 @@ class Paths:
             facts |= {"is_prompted": is_prompted, "is_fed": is_taught and is_fed}
             found.append(Prompts(experiment=name, **facts))
         return found
+
+    def about(self, files: Iterable[object]) -> About:
+        """Return what a study is called that was stated in ``files``, and what trainings see."""
+        study, seen = self.study, {"train": {}, "val": {}}
+        for name, run in study.all_trainings():
+            for part, scenes in seen.items():
+                scenes |= dict.fromkeys(study.seen(name, part, fold=run.fold))
+        names = tuple(os.path.basename(str(file)) for file in files)
+        return About(files=names, learned=tuple(seen["train"]), watched=tuple(seen["val"]))
 
     def transfer(self) -> Transfer:
         """Return who learned from which domain and which are tested on, if there are any."""

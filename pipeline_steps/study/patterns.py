@@ -22,7 +22,11 @@ def matches(pattern: str, root: str) -> dict[tuple[str, ...], str]:
 
     Each key holds what the wildcards stood for. ``**/`` stands for any folders.
     """
-    shape = re.compile(_regular(pattern))
+    try:
+        shape = re.compile(_regular(pattern))
+    except re.error:
+        # a range such as [z-a], which matches nothing
+        return {}
     found: dict[tuple[str, ...], str] = {}
     for name in glob.glob(pattern, root_dir=root or None, recursive=True):
         path = os.path.join(root, name)

@@ -124,7 +124,7 @@ def plan_of(study: Loaded) -> Plan:
         map_bytes=1 + sum(_map_bytes(name, len(config.classes)) for name in config.predict.outputs),
         map_copies=2 if config.deliver and config.deliver.maps else 1,
         is_stretched=bool(config.stretch.limits or config.stretch.percentiles),
-        field_window=max(map(_window, networks), default=0),
+        field_window=max(map(field_window, networks), default=0),
         field_bytes=max((2 / (1 - one.depth.overlap) ** 2 for one in networks), default=0.0),
         cached=tuple(dict.fromkeys(cached)),
         networks=tuple(_networks(study)),
@@ -175,7 +175,7 @@ def _map_bytes(name: str, classes: int) -> int:
     return {"depth": 4, "probabilities": classes}.get(name, 1)
 
 
-def _window(teacher: Teacher) -> int:
+def field_window(teacher: Teacher) -> int:
     """Return the height of a teacher's window in pixels of a scene.
 
     What `gsd` makes of it depends on the raster, and is left out.
@@ -211,5 +211,10 @@ def disk_gb(plan: Plan, bytes_tiled: int, pixels: int, largest: int) -> float:
 
 def memory_gb(plan: Plan, widths: Iterable[int]) -> float:
     """Return about how much memory the largest job takes: what is blended, in bands of windows."""
-    widest, rows = max(widths, default=0), max(plan.classes * plan.window, plan.field_window)
-    return LIBRARIES_GB + 2.5 * 4 * rows * widest / GB
+    rows = max(plan.classes * plan.window, plan.field_window)
+    return LIBRARIES_GB + band_gb(rows, max(widths, default=0))
+
+
+def band_gb(rows: int, width: int) -> float:
+    """Return what a band of a raster takes while it is made: two and a half copies in float32."""
+    return 2.5 * 4 * rows * width / GB

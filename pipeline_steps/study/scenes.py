@@ -12,8 +12,8 @@ from pipeline_steps.study.patterns import is_pattern, matches, partners
 COLUMNS = ("scene", "image", "labels", "elevation", "terrain", "list", "domain", "split")
 SPLITS = ("train", "val", "test", "predict", "blocks", "folds")
 LAYERS = ("labels", "elevation", "terrain")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?<!_sd)")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?<!_sd)")
 """A domain is a value of a grid, and a column of a table, where ``_sd`` is a deviation."""
 
 
@@ -38,6 +38,9 @@ class Scene:
 
     domain: str = ""
     """The data set, region or sensor that it is of, where the table tells them apart."""
+
+    root: str | None = None
+    """Where the study's data lie; None where there is no study."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -90,7 +93,8 @@ def scene_of(name: str, image: str) -> Scene:
 
     Raises StudyError where no file is there.
     """
-    return _Row({"scene": name, "image": image, "split": "predict"}, "", None, "map").scene()
+    row = _Row({"scene": name, "image": image, "split": "predict"}, "", None, "map")
+    return dataclasses.replace(row.scene(), root=None)
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -148,13 +152,15 @@ class _Row:
             raster_names=_names(images),
             listed=listed,
             domain=self.cell["domain"],
+            root=self.root or ".",
         )
 
     def _words(self) -> None:
         name, domain, split = (self.cell[column] for column in ("scene", "domain", "split"))
         if not NAME.fullmatch(name):
             raise StudyError(
-                f"{self.place}: scene is {name!r}, expected letters, digits, '.', '_' and '-' only"
+                f"{self.place}: scene is {name!r}, expected letters, digits, '.', '_' and '-' only,"
+                " at most 100"
             )
         if domain and not DOMAIN.fullmatch(domain):
             raise StudyError(

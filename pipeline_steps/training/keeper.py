@@ -13,6 +13,9 @@ from pipeline_steps.training.loop import Training
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.pt"
+"""What a training is kept in, in its folder."""
+
 EVERY = 120.0
 """Seconds between two checkpoints."""
 

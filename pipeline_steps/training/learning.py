@@ -19,7 +19,7 @@ from pipeline_steps.training.augment import Augmentation
 from pipeline_steps.training.crops import Crops, Drawing, batches
 from pipeline_steps.training.features import features_of
 from pipeline_steps.training.journal import Journal
-from pipeline_steps.training.keeper import Keeper
+from pipeline_steps.training.keeper import CHECKPOINT, Keeper
 from pipeline_steps.training.layers import Layers
 from pipeline_steps.training.loop import DivergenceError, Recipe, Training
 from pipeline_steps.training.objective import Objective
@@ -30,9 +30,6 @@ VALIDATION_BATCHES = 8
 
 SHOWN = 3
 """Crops in a picture of the network at work."""
-
-CHECKPOINT = "checkpoint.pt"
-"""What a training is kept in, in its folder."""
 
 Shown = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 """Passes on work of so many steps, and shows how far it is; of what, in which unit."""

@@ -20,11 +20,14 @@ Ours reads a scene that the stage ``tile`` has made once for all later stages: `
 its own, and keys with ``with_tile`` charge it all to this one prediction.
 
 Networks are ``stub``, pure overhead, ``edge``, the stub that is wrong at its window's edge, and
-``dinov2``, DINOv2-S. The last line is JSON: ``rss_to_best_peer`` (beyond imports) and
+``dinov2``, DINOv2-S. ``--forge`` runs DepthForge, which no peer has, through ours alone, in
+windows of 512 pixels. The last line is JSON: ``rss_to_best_peer`` (beyond imports) and
 ``overhead_to_best_peer`` of the stub, ``throughput_to_network`` and ``throughput_to_best_peer`` of
 DINOv2-S (of the stub where that was not run), each at the largest size that a peer has run too;
 ``seam`` of ours by network, at the largest size of each; and ``rss_growth``, the whole memory of
-ours at the largest size of ``--alone`` over that at the largest of ``--stub``. A number is null
+ours at the largest size of ``--alone`` over that at the largest of ``--stub``. ``forge`` has for
+each of DepthForge's sizes windows a second, ours over the bare network's (``to_network``), the
+share of ours that the two bare encoders take (``encoders_share``) and its memory. A number is null
 where nothing was run that gives it. ``by_case`` has the ratios of every network and size, and names
 the best peer of each; ``runs`` has every run.
 """
@@ -34,8 +37,10 @@ import json
 import logging
 import os
 import shutil
+import statistics
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +56,7 @@ from tests.benchmarks.tile import make_orthophoto, read_once
 
 log = logging.getLogger(__name__)
 
+FORGE = ("small", "large")
 CONTESTANTS = ("ours", "torchgeo", "monai", "rastervision", "naive", "no-overlap")
 
 
@@ -66,8 +72,11 @@ def main() -> None:
         rows += _case(network, size, asked.contestants, asked.rounds, asked)
     for size in asked.alone:
         rows += _case("stub", size, ["ours"], 1, asked)
-    print(markdown(rows), file=sys.stderr)
-    found = summary(rows) | {"runs": rows, "machine": machine()}
+    forge = {f"{name} {size}": _forge(name, size, asked) for size in asked.forge for name in FORGE}
+    if rows:
+        print(markdown(rows), file=sys.stderr)
+    found = summary(rows) if rows else {}
+    found |= {"forge": forge, "runs": rows, "machine": machine()}
     if asked.markdown:
         write_markdown(asked.markdown, found)
     print(json.dumps(found))
@@ -83,6 +92,7 @@ def _asked() -> argparse.Namespace:
     add("--edge", nargs="*", type=int, default=both[:1], metavar="SIZE")
     add("--dinov2", nargs="*", type=int, default=both if gpu else both[:1], metavar="SIZE")
     add("--alone", nargs="*", type=int, default=[32768], metavar="SIZE", help="ours, with the stub")
+    add("--forge", nargs="*", type=int, default=[], metavar="SIZE", help="DepthForge, ours alone")
     add("--contestants", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
     add("--rounds", type=int, default=3)
     add("--window", type=int, default=518)
@@ -127,6 +137,31 @@ def _case(
                 log.info("%s", json.dumps(rows[-1]))
         _compare([row for row in rows if row["round"] == 0], folder, asked)
     return rows
+
+
+def _forge(name: str, size: int, asked: argparse.Namespace) -> dict[str, Any]:
+    """Return what DepthForge takes, beside itself and beside its encoders alone."""
+    # what its head needs: a multiple of 32
+    asked = argparse.Namespace(**vars(asked) | {"window": 512, "contestants": ["ours"]})
+    rows = _case(f"forge-{name}", size, ["ours"], asked.rounds, asked)
+    encoders = _case(f"encoders-{name}", size, [], asked.rounds, asked)
+    took = {row["round"]: row for row in rows if row["contestant"] == "ours"}
+    bare = {row["round"]: row for row in rows if row["contestant"] == "bare"}
+    alone = {row["round"]: row for row in encoders}
+
+    def middle(values: Iterable[float]) -> float:
+        return round(statistics.median(values), 3)
+
+    rates, own, parts = (
+        {n: row["windows"] / row["seconds"] for n, row in some.items()}
+        for some in (took, bare, alone)
+    )
+    return {
+        "windows_per_s": middle(rates.values()),
+        "to_network": middle(rate / own[n] for n, rate in rates.items()),
+        "encoders_share": middle(rate / parts[n] for n, rate in rates.items()),
+        "work_rss_gb": middle(row["work_rss_gb"] for row in took.values()),
+    }
 
 
 def _job(contestant: str, folder: Path, network: str, asked: argparse.Namespace) -> Job:

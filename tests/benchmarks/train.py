@@ -7,10 +7,16 @@ JSON: ``cached_to_bound`` (crops a second with the cache over those that the ari
 encoder allows), ``uncached_to_plain`` (crops a second over the plain loop's), ``waiting_share`` (of
 our loop's time, waiting for data), ``zarr_to_geotiff`` (crops a second read from our stores over
 those read from the GeoTIFF with rasterio).
+
+``forge-<size>`` is DepthForge with both encoders of that size, of which what is cached is what the
+depth encoder says, and ``forge-<size>-again`` the same with gradient checkpointing. ``forge`` has
+their seconds a step, ``encoders_share`` (of these, what the two bare encoders take: forward, and
+back through the visual one) and the peak of memory in GB, of the device or else of the process.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,15 +30,16 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from pipeline_steps.models.depthseg import build
+from pipeline_steps.models import depthforge, depthseg
 from pipeline_steps.models.device import autocast
 from pipeline_steps.rasters import raster
 from pipeline_steps.rasters.store import tiled
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import IGNORE, ClassCode
 from pipeline_steps.study.manifest import read_manifest
-from pipeline_steps.study.params.network import DepthSeg
+from pipeline_steps.study.params.network import DepthForge, DepthSeg
 from pipeline_steps.training.augment import Augmentation
 from pipeline_steps.training.crops import Crops, Drawing, batches
 from pipeline_steps.training.fabric import new_fabric
@@ -51,7 +58,8 @@ CLASSES, CROP, SIZE = 7, 512, 2048
 def main() -> None:
     """Measure every network that was asked for, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", default=["small", "large"])
+    forge = [f"forge-{size}{again}" for size in ("small", "large") for again in ("", "-again")]
+    parser.add_argument("--networks", nargs="+", default=["small", "large", *forge])
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--workers", type=int, default=0)
@@ -70,7 +78,8 @@ def main() -> None:
         print(json.dumps(rows[-1]), file=sys.stderr)
     *networks, loader = rows
     keys = ("cached_to_bound", "uncached_to_plain", "waiting_share")
-    found = {key: {row["network"]: row[key] for row in networks} for key in keys}
+    found = {key: {r["network"]: r[key] for r in networks if key in r} for key in keys}
+    found["forge"] = {row["network"]: row["forge"] for row in networks if "forge" in row}
     runs = {"runs": rows, "machine": machine()}
     print(json.dumps(found | {"zarr_to_geotiff": loader["zarr_to_geotiff"]} | runs))
 
@@ -127,17 +136,17 @@ class _Bench:
         self.study, self.asked = study, asked
         self.fabric = new_fabric(asked.precision)
         torch.manual_seed(0)
-        settings = DepthSeg().model_dump(mode="json")
-        settings["encoder"]["name"] = f"vit_{name}_patch14_dinov2.lvd142m"
-        self.network = build(CLASSES, None, settings)
+        self.is_forge = name.startswith("forge-")
+        self.network = _forge(name) if self.is_forge else _depthseg(name)
         self.objective = Objective(IGNORE)
         self.network = self.network.to(self.fabric.device, memory_format=torch.channels_last)
         self.waited: list[float] = []
-        crops = study.crops(asked.steps, asked.batch)
-        folder = study.folder / "features"
-        self.features = features_of(
-            crops, self.network.encoder, folder, 2, self.fabric, lambda work, _: work
-        )
+        self.features: Any = None
+        if not self.is_forge:
+            crops = study.crops(asked.steps, asked.batch)
+            folder = study.folder / "features"
+            how = (folder, 2, self.fabric, lambda work, _: work)
+            self.features = features_of(crops, self.network.constant, *how)
 
     def ours(self, **more: Any) -> float:
         """Return crops a second of our loop, as ``train`` runs it."""
@@ -181,6 +190,25 @@ class _Bench:
         torch.use_deterministic_algorithms(is_deterministic, warn_only=True)
         return self._rate(seconds)
 
+    def encoders(self) -> float:
+        """Return crops a second of DepthForge's two encoders without anything that it adds."""
+        network, device = self.network, self.fabric.device
+        kept = [(block, dict(block._forward_hooks)) for block in network.encoder.vit.blocks]
+        for block, _ in kept:
+            block._forward_hooks.clear()
+        data = self._data()
+        begin = self._now()
+        for batch in data:
+            image = batch["image"].to(device).to(memory_format=torch.channels_last)
+            with autocast(device, self.asked.precision):
+                network.constant(image)
+                taps = network.encoder(image.requires_grad_())
+            sum(tap.float().square().mean() for tap in taps).backward()
+        seconds = self._now() - begin
+        for block, hooks in kept:
+            block._forward_hooks.update(hooks)
+        return self._rate(seconds)
+
     def _data(self, **more: Any) -> Any:
         hold = self.asked.workers == 0
         crops = self.study.crops(self.asked.steps, self.asked.batch, hold, **more)
@@ -204,33 +232,64 @@ class _Bench:
         return self.asked.steps * self.asked.batch / seconds
 
 
+def _depthseg(name: str) -> torch.nn.Module:
+    settings = DepthSeg().model_dump(mode="json")
+    settings["encoder"]["name"] = f"vit_{name}_patch14_dinov2.lvd142m"
+    return depthseg.build(CLASSES, None, settings)
+
+
+def _forge(name: str) -> torch.nn.Module:
+    """Return DepthForge as published, but for its size."""
+    _, size, *again = name.split("-")
+    settings = DepthForge(checkpointing=bool(again)).model_dump(mode="json")
+    settings["encoder"]["name"] = f"vit_{size}_patch14_dinov2.lvd142m"
+    # what the encoder of Depth Anything V2 is
+    mean, std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    settings["depth_encoder"] = {"name": settings["encoder"]["name"], "mean": mean, "std": std}
+    return depthforge.build(CLASSES, None, settings)
+
+
+def _peak_gb() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
 def _measure(name: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """Return the crops a second of all four kinds, in turn, round by round."""
+    """Return the crops a second of all kinds, in turn, round by round."""
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(_Study(Path(folder)), name, asked)
+        more = ("encoders",) if bench.is_forge else ("cached", "bound")
         kinds: dict[str, Callable[[], float]] = {
-            kind: getattr(bench, kind) for kind in ("ours", "plain", "cached", "bound")
+            kind: getattr(bench, kind) for kind in ("ours", "plain", *more)
         }
         for kind in kinds.values():
             kind()
         bench.waited.clear()
         rounds = [{key: kind() for key, kind in kinds.items()} for _ in range(asked.rounds)]
         share = statistics.median(bench.waited)
-    peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
 
     def ratio(one: str, other: str) -> float:
         return round(statistics.median(row[one] / row[other] for row in rounds), 3)
 
-    return {
+    rates = {key: round(statistics.median(r[key] for r in rounds), 3) for key in kinds}
+    found = {
         "network": name,
-        "crops_per_s": {key: round(statistics.median(r[key] for r in rounds), 3) for key in kinds},
-        "cached_to_bound": ratio("cached", "bound"),
+        "crops_per_s": rates,
         "uncached_to_plain": ratio("ours", "plain"),
-        "cached_to_uncached": ratio("cached", "ours"),
         "waiting_share": round(share, 4),
         "rounds": [{key: round(rate, 3) for key, rate in row.items()} for row in rounds],
-        "gpu_gib": peak,
+        "peak_gb": round(_peak_gb(), 2),
     }
+    if bench.is_forge:
+        found["forge"] = {
+            "step_s": round(asked.batch / rates["ours"], 2),
+            "encoders_share": ratio("ours", "encoders"),
+            "peak_gb": found["peak_gb"],
+        }
+        return found
+    both = {"cached_to_bound": ("cached", "bound"), "cached_to_uncached": ("cached", "ours")}
+    return found | {key: ratio(*pair) for key, pair in both.items()}
 
 
 def _loader(count: int = 60, rounds: int = 5) -> dict[str, Any]:

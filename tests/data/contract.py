@@ -284,7 +284,7 @@ CONTRACT = [
     code("stretch", "SAMPLE = 8_000_000", "SAMPLE = 9_000_000", STRETCH),
     Edit(
         "code of `split`, where no scene is divided",
-        lambda p: p.replace("pipeline_steps/split.py", "PANEL_PX = 512", "PANEL_PX = 256"),
+        lambda p: p.replace("pipeline_steps/split.py", "dpi=110", "dpi=120"),
         set(),
     ),
     code("rasters/shadow", "LEVELS = 256", "LEVELS = 128", STRATA),

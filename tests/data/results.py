@@ -10,10 +10,11 @@ from pipeline_steps import report, tabulate, tile
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.store import new_array, open_array
 from pipeline_steps.rasters.writing import write_raster
+from pipeline_steps.study.about import About
 from pipeline_steps.study.classes import IGNORE, ClassCode, ClassLook
 from pipeline_steps.study.prompts import Prompts
 from pipeline_steps.study.transfer import Transfer
-from tests.steps.conftest import stretch_file, tile_arguments
+from tests.steps.conftest import division, stretch_file, tile_arguments
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page" / "index.html.jinja"
 
@@ -29,12 +30,6 @@ def written(path, array, dtype=np.uint8):
     bands = array if array.ndim == 3 else array[None]
     write_raster(path, bands.astype(dtype), Grid(*bands.shape[1:], None, (1, 0, 0, 0, 1, 0)))
     return path
-
-
-def untold(folder):
-    """Leave a manifest that tells nothing, which the report only names."""
-    (folder / "manifest.json").write_text("{}")
-    return folder / "manifest.json"
 
 
 TABLES = ("overall", "classes", "confusion", "depth", "differences", "reliability")
@@ -74,18 +69,22 @@ class Results:
         self.tiles.append(arguments["manifest"])
         return self
 
-    def division(self, scene, colour):
-        """Leave a picture of one colour where ``split`` leaves that of a scene's blocks."""
+    def division(self, scene, *codes, tested=(), **facts):
+        """Leave what ``split`` says of a scene: the parts of its rasters' blocks, row by row."""
         folder = self.folder / "split" / scene
-        folder.mkdir(parents=True)
-        Image.new("RGB", (200, 200), colour).save(folder / "split.png")
-        self.splits.append(untold(folder))
+        self.splits.append(division(folder, scene, *codes, counts={"test": tested}, **facts))
         return self
 
-    def depth(self, teacher, scene, field):
+    def depth(self, teacher, scene, *fields):
+        """Write a teacher's depth of every raster of a scene."""
         folder = self.folder / "depth" / teacher / scene
-        new_array(folder / "depth.zarr", 0, field.shape, "float16", 0, 32)[:] = field
-        self.depths.append(untold(folder))
+        for index, field in enumerate(fields):
+            new_array(folder / "depth.zarr", index, field.shape, "float16", 0, 32)[:] = field
+        self.depths.append(folder / "manifest.json")
+        params = {"window": 518, "overlap": 0.25, "gsd": 0.5, "ground": "none"}
+        facts = {"code": "c0de" * 4, "params": params, "arithmetic": "cpu", "versions": {}}
+        facts |= {"made_from": {f"../../../fetch/{teacher}-net/manifest.json": "f00d" * 16}}
+        self.depths[-1].write_text(json.dumps(facts))
         return self
 
     def quality(self, teacher, scene, spearman=None, auc_tall=None):
@@ -164,6 +163,7 @@ class Results:
         params = {"steps": 40, "batch": 2, "crop": 32, "teacher": "low"}
         params["network"] = {"model": "depthseg", "encoder": encoder, "prompter": True}
         facts = {"code": "c0de" * 4, "versions": {"torch": "9.9"}, "params": params}
+        facts["made_from"] = {"../../../tile/centre/manifest.json": "beef" * 16}
         facts |= {"made": {"model.safetensors": "f00d" * 16}, "parameters": {"encoder": [9, 3]}}
         file = folder / "manifest.json"
         file.write_text(json.dumps(facts))
@@ -201,6 +201,7 @@ class Results:
             template,
             self.looks,
             self.prompts,
+            About(files=("town.yaml", "more.yaml"), learned=("centre",), watched=("hill",)),
             report.Params(**({"dpi": 50, "formats": ()} | params)),
         )
         return page, figures

@@ -13,6 +13,7 @@ from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.town import CLASSES
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.classes import ClassCode, ClassLook
+from pipeline_steps.study.manifest import digest_of
 from pipeline_steps.study.params.fetch import Model
 from pipeline_steps.study.params.train import Params as Train
 
@@ -90,6 +91,14 @@ def model_files(folder: Path) -> list[Path]:
     """Return the files of a fetched or adapted model, its manifest last."""
     names = ("config.json", "model.safetensors", "preprocessor_config.json", "manifest.json")
     return [folder / name for name in names]
+
+
+def retell(manifest: Path) -> Path:
+    """Let a manifest tell of the files beside it as they are now."""
+    facts = json.loads(manifest.read_text())
+    made = {name: digest_of(manifest.parent / name) for name in facts["made"]}
+    manifest.write_text(json.dumps(facts | {"made": made}))
+    return manifest
 
 
 def training(**changes) -> Train:

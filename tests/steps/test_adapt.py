@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +14,16 @@ from pipeline_steps.rasters.raster import Grid, opened
 from pipeline_steps.rasters.store import Scene
 from pipeline_steps.rasters.writing import write_raster
 from pipeline_steps.study.manifest import digest_of, read_manifest
-from tests.steps.conftest import TEACHER, division, model_files, stretch_file, tile_arguments
+from pipeline_steps.training.keeper import TERMINATED
+from pipeline_steps.training.loop import Training
+from tests.steps.conftest import (
+    TEACHER,
+    division,
+    model_files,
+    retell,
+    stretch_file,
+    tile_arguments,
+)
 
 PARAMS = adapt.Params(steps=40, batch=4, crop=32, resample=0.5, lr=3e-3, precision="fp32")
 
@@ -54,6 +65,7 @@ def test_a_teachers_normalisation_outlives_its_adaptation(tmp_path, base, covere
     own = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
     other = shutil.copytree(base.parent, tmp_path / "other")
     (other / "preprocessor_config.json").write_text(json.dumps(own))
+    retell(other / "manifest.json")
     short = PARAMS.model_copy(update={"steps": 1})
 
     folder = adapted(tmp_path / "new", other / "manifest.json", covered, short)
@@ -126,6 +138,7 @@ def test_what_a_teacher_gives_keeps_its_range(tmp_path, base, covered):
     tensors["head.conv3.weight"] *= 100
     tensors["head.conv3.bias"] += 40
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    retell(other / "manifest.json")
 
     folder = adapted(tmp_path / "new", other / "manifest.json", covered)
 
@@ -154,6 +167,33 @@ def test_the_same_seed_gives_the_same_teacher(tmp_path, base, covered):
     short = PARAMS.model_copy(update={"steps": 3})
     one, two = (adapted(tmp_path / name, base, covered, short) for name in "ab")
     assert digest_of(one / "model.safetensors") == digest_of(two / "model.safetensors")
+
+
+def test_asked_to_end_it_is_kept_and_goes_on_to_the_same_bytes(
+    tmp_path, base, covered, monkeypatch
+):
+    whole = adapted(tmp_path / "whole" / "town", base, covered)
+    step, folder = Training.step, tmp_path / "ended" / "town"
+
+    def asked(training, batch):
+        step(training, batch)
+        if training.done == 17:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(Training, "step", asked)
+        adapted(folder, base, covered)
+    assert ended.value.code == TERMINATED
+    assert not any(file.exists() for file in model_files(folder))
+
+    taken = []
+    monkeypatch.setattr(Training, "step", lambda *how: (taken.append(1), step(*how)))
+    adapted(folder, base, covered)
+
+    assert len(taken) == PARAMS.steps - 17
+    for one, other in zip(model_files(folder), model_files(whole), strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert not list(folder.glob("*.partial"))
 
 
 def test_of_a_divided_scene_the_training_part_alone_is_learnt(tmp_path, base, town):

@@ -130,8 +130,7 @@ def test_other_classes_than_the_models_are_refused(tmp_path, model, covered):
 
 def retold(folder, model, **facts):
     """Copy a trained model, and change what its manifest says."""
-    folder.mkdir()
-    shutil.copy(model.parent / "model.safetensors", folder)
+    shutil.copytree(model.parent, folder)
     told = json.loads(model.read_text()) | facts
     (folder / "manifest.json").write_text(json.dumps(told))
     return folder / "manifest.json"

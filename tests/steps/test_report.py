@@ -13,10 +13,11 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from pipeline_steps.presentation import depth, gain, scenes
+from pipeline_steps import report
+from pipeline_steps.presentation import depth, gain, page, scenes
 from pipeline_steps.study.classes import IGNORE, ClassLook
 from pipeline_steps.study.prompts import Prompts
-from tests.data.results import HALVES, LOOKS, TABLES, Results
+from tests.data.results import HALVES, LOOKS, TABLES, TEMPLATE, Results
 
 PANEL = 5_000
 """Pixels that are more than any legend has, and less than half a picture of a scene."""
@@ -56,7 +57,7 @@ def drawn(tmp_path_factory):
     results.map("bare", "harbour", tree)
     results.depth("low", "harbour", np.zeros((64, 64))).depth("high", "harbour", np.ones((64, 64)))
     results.scene("market", roof, tree[:48], image=99).map("deep", "market", roof, tree[:48])
-    results.map("bare", "market", roof, tree[:48]).depth("low", "market", np.zeros((64, 64)))
+    results.map("bare", "market", roof, tree[:48]).depth("low", "market", *DARK)
     return results.report(formats=("pdf", "svg"))
 
 
@@ -129,8 +130,8 @@ def test_the_page_shows_the_tables_and_the_note(drawn):
     page, _ = drawn
     found = parsed(page)
 
-    # confusions and reliability are figures; trainings, scenes, versions and digest are tables too
-    assert found.tags.count("table") == len(TABLES) - 2 + 4
+    # confusions and reliability are figures; what all was made of is in seven tables
+    assert found.tags.count("table") == len(TABLES) - 2 + 7
     assert "summed over all test scenes" in found.text
     for word in ("deep", "bare", "roof", "miou", "overall", "classes", "harbour", "market"):
         assert word in found.text
@@ -208,6 +209,9 @@ def test_a_large_scene_is_sampled_down_and_keeps_its_colours(results):
         assert roof == pytest.approx(road, rel=0.2)
 
 
+DARK = np.zeros((64, 64)), np.zeros((48, 64))
+
+
 ODD = ["<script>alert(1)</script>", "$x_1$ & $y", r"50 % $\frac{$"]
 
 
@@ -238,16 +242,107 @@ def test_curves_are_drawn_for_experiments_with_and_without_depth(drawn, results)
     assert pixels(bare / "learning_curves.png", orange) == 0
 
 
+DIVIDED = {"codes": [[0, 2]], "tested": [0, 2048, 0]}
+"""Of a scene the left half is learned from and the right one tested, which is all road."""
+
+
 def test_the_divisions_of_scenes_are_figures_of_their_own(results):
-    results.scene("town", HALVES).map("deep", "town", HALVES).division("town", (1, 2, 3))
+    results.scene("town", HALVES).map("deep", "town", HALVES)
+    results.division("town", DIVIDED["codes"], tested=DIVIDED["tested"])
+
+    page, figures = results.report(formats=("pdf", "svg"))
+
+    names = files_of(OF_ONE | {"scene_town", "split_town"}, "pdf", "svg")
+    assert {file.name for file in figures.iterdir()} == names
+    shown = {base64.b64decode(one.partition(",")[2]) for one in parsed(page).sources}
+    assert (figures / "split_town.png").read_bytes() in shown
+
+
+def test_windows_of_a_divided_scene_show_what_is_tested_alone(results):
+    results.scene("town", HALVES).map("deep", "town", HALVES)
+    _, whole = results.report()
+    before = [pixels(whole / "windows_deep.png", look.rgb) for look in LOOKS[:2]]
+    results.division("town", DIVIDED["codes"], tested=DIVIDED["tested"])
+
+    _, figures = results.report()
+
+    after = [pixels(figures / "windows_deep.png", look.rgb) for look in LOOKS[:2]]
+    assert before[0] > PANEL / 5 and after[0] == 0
+    assert after[1] == before[1]
+    assert pixels(figures / "windows_deep.png", scenes.NO_CLASS) > before[0]
+
+
+def test_a_study_of_one_block_has_a_figure_of_it(results, monkeypatch):
+    results.scene("town", HALVES).map("deep", "town", HALVES)
+    facts = json.loads(results.counts[0].read_text())
+    facts["blocks"] = facts["blocks"][:1]
+    results.counts[0].write_text(json.dumps(facts))
 
     page, figures = results.report()
 
-    names = files_of(OF_ONE | {"scene_town"}) | {"split_town.png"}
-    assert {file.name for file in figures.iterdir()} == names
-    assert pixels(figures / "split_town.png", (1, 2, 3)) == 200 * 200
-    shown = {base64.b64decode(one.partition(",")[2]) for one in parsed(page).sources}
-    assert (figures / "split_town.png").read_bytes() in shown
+    assert pixels(figures / "windows_deep.png", LOOKS[0].rgb) > 0
+    (place,) = viewed(page)["windows"]
+    assert (place["scene"], place["raster"], place["height"]) == ("town", 0, 32)
+
+
+def viewed(page):
+    """Return what the viewer of a page is given."""
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="viewer-data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_viewer_has_the_images_where_a_map_is_worst_and_best(results):
+    truth = [HALVES, HALVES, HALVES]
+    guess = [HALVES, HALVES * 0 + 2, np.where(np.arange(64) < 48, HALVES, 2)]
+    results.scene("many", *truth).map("deep", "many", *guess)
+
+    page, _ = results.report(viewer_rasters=2)
+
+    found = viewed(page)
+    (scene,) = found["scenes"]
+    assert [one["name"] for one in scene["rasters"]] == ["b", "c"]
+    assert {one["raster"] for one in found["windows"]} == {1, 2}
+
+
+def test_provenance_tells_study_classes_scenes_and_teachers(drawn):
+    text = parsed(drawn[0]).text.partition("Provenance")[2].partition("Provenance")[2]
+
+    for words in (
+        *("town.yaml + more.yaml", "roof", "#c81e1e", "centre", "learned from", "beefbeefbeef"),
+        *("hill", "watched", "harbour", "low", "fetch low-net", "518"),
+    ):
+        assert words in text, words
+
+
+RULE = TEMPLATE.parents[2] / "rules" / "tabulate.smk"
+
+
+def test_every_table_has_a_caption_of_its_own_which_both_reports_use(drawn):
+    text = parsed(drawn[0]).text
+    folder = TEMPLATE.parents[1] / "tables"
+    captions = {file.stem: " ".join(file.read_text().split()) for file in folder.glob("*.rst")}
+
+    listed = re.findall(r"TABLES \+?= (.*)", RULE.read_text())
+    assert captions.keys() == set(re.findall(r'"(\w+)"', " ".join(listed))) - {"test"}
+    assert len(set(captions.values())) == len(captions) and all(captions.values())
+    for name in set(TABLES) - {"confusion", "reliability"}:
+        assert captions[name] in " ".join(text.split())
+    assert 'f"../report/tables/{table}.rst"' in RULE.read_text()
+
+
+def test_every_figure_has_a_caption_of_its_own_and_words_for_those_who_do_not_see_it(drawn):
+    kinds = {"scene", "depth", "teacher", "split", "learning", "networks", *report.OF_TABLES}
+    captions = {
+        kind: page.caption_of(f"{kind}_x", TEMPLATE.parents[1] / "figures.rst")
+        for kind in (*kinds, "windows")
+    }
+
+    assert all(captions.values()) and len(set(captions.values())) == len(captions)
+    text = drawn[0].read_text(encoding="utf-8")
+    shown = re.findall(r'<img alt="([^"]+)"[^>]*>\s*<figcaption>([^<]+)</figcaption>', text)
+    assert len(shown) == text.count("<figure>")
+    for words, caption in shown:
+        assert html.unescape(caption) in captions.values() and len(words.split()) > 5
 
 
 def test_the_folds_of_an_experiment_are_drawn_as_one(results):
@@ -438,12 +533,12 @@ def test_where_depth_or_elevation_is_unknown_is_grey(results):
 def test_every_teacher_has_a_row_and_a_folder_is_shown_by_its_first_image(results):
     labels, tall = [HALVES, HALVES[:48]], [METRES, np.full((48, 64), 3.0)]
     results.scene("many", *labels, elevation=tall).map("deep", "many", *labels)
-    results.depth("net", "many", HALVES / 2)
+    results.depth("net", "many", HALVES / 2, HALVES[:48] / 2)
     one = results.report()[1] / "depth_many.png"
     with Image.open(one) as picture:
         height, error = picture.height, no_error(one)
 
-    results.depth("other", "many", HALVES / 4)
+    results.depth("other", "many", HALVES / 4, HALVES[:48] / 4)
     _, figures = results.report()
 
     with Image.open(figures / "depth_many.png") as picture:

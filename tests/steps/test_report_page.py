@@ -1,6 +1,7 @@
 """The report's page in a real browser, as a reader uses it: by mouse, by keyboard, on a phone."""
 
 import io
+import re
 import shutil
 
 import numpy as np
@@ -201,6 +202,92 @@ def test_the_worst_and_the_best_block_are_gone_to(reader):
 
     # a block is half of the scene, as wide as all of it
     assert reader.box()["width"] > whole["width"]
+
+
+def test_another_map_is_seen_whole_again(reader):
+    reader.choose(right="map: bare")
+    whole = reader.box()
+    reader.page.locator("#place").select_option(index=1)
+    reader.page.wait_for_timeout(400)
+    assert reader.box()["width"] > whole["width"]
+
+    reader.choose(right="map: deep")
+    reader.page.wait_for_timeout(400)
+
+    assert reader.page.locator("#place option:checked").inner_text() == "the whole scene"
+    assert reader.box()["width"] == pytest.approx(whole["width"], rel=0.02)
+
+
+def test_another_map_leaves_the_view_that_one_has_chosen(reader):
+    reader.page.locator(".leaflet-control-zoom-in").click()
+    reader.page.wait_for_timeout(400)
+    near = reader.box()
+    reader.choose(right="map: bare")
+
+    assert reader.box() == near
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A page of a scene of two images, of which the second is all wrong, and one of one."""
+    results, tree = Results(tmp_path_factory.mktemp("folder")), HALVES * 0 + 2
+    results.scene("many", HALVES, HALVES * 0).map("deep", "many", HALVES, tree)
+    results.scene("one", HALVES).map("deep", "one", HALVES)
+    return results.report()[0]
+
+
+def test_an_image_of_many_is_chosen_and_blocks_lead_to_theirs(browser, folder):
+    reader = Reader(browser, folder)
+    images = reader.page.locator("#raster")
+    names = images.locator("option").all_inner_texts()
+    assert names == ["b", "a"]  # the worst first
+
+    reader.choose(left="labels", right="map: deep")
+    reader.slide("swipe", 0)
+    assert reader.colours()["tree"] > MANY
+    reader.choose(raster="a")
+    assert reader.colours()["tree"] < MANY / 10 < MANY < reader.colours()["road"]
+    worst = next(
+        text
+        for text in reader.page.locator("#place option").all_inner_texts()
+        if text.startswith("worst, OA 0.00") and text.endswith(", b")
+    )
+    reader.choose(place=worst)
+    assert images.locator("option:checked").inner_text() == "b"
+    assert reader.page.locator("#place option:checked").inner_text() == worst
+    assert reader.colours()["tree"] > MANY
+    reader.choose(scene="one")
+    assert not images.is_visible() and reader.said == []
+    reader.context.close()
+
+
+@pytest.mark.parametrize("width", [680, 700, 800, 1000, 1440])
+def test_a_part_that_is_gone_to_is_not_under_the_header(browser, written, width):
+    reader = Reader(browser, written, width, 700)
+
+    reader.page.locator("nav a", has_text="Classes").click()
+    reader.page.wait_for_timeout(200)
+
+    header = reader.page.locator("header").bounding_box()
+    title = reader.page.locator("#classes h2").bounding_box()
+    assert header["y"] == 0 and header["height"] < 58
+    assert header["height"] <= title["y"] + 1 and title["y"] < 200
+    assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
+    reader.context.close()
+
+
+def test_arrows_that_say_a_table_can_be_sorted_can_be_seen(reader):
+    """WCAG 2.1 asks of what is no text for a contrast of three to one."""
+    button = reader.page.locator("th button").first
+    inks = button.evaluate("e => getComputedStyle(e, '::after').color")
+    papers = reader.page.locator("th").first.evaluate("e => getComputedStyle(e).backgroundColor")
+
+    def light(colour):
+        shares = np.array(re.findall(r"\d+", colour)[:3], float) / 255
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    assert (light(papers) + 0.05) / (light(inks) + 0.05) > 3
 
 
 def test_the_legend_explains_what_is_shown_and_no_more(reader):

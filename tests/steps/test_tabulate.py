@@ -10,6 +10,8 @@ import pytest
 from sklearn import metrics
 
 from pipeline_steps import tabulate
+from pipeline_steps.metrics.confusion import scores
+from pipeline_steps.presentation.counts import read_counts
 from pipeline_steps.presentation.depth_tables import PREDICTED
 from pipeline_steps.study.cells import Cell
 from pipeline_steps.study.transfer import Learner, Target, Transfer
@@ -89,6 +91,13 @@ def read(tables, name):
         return list(csv.DictReader(file))
 
 
+def body(file):
+    """Return a table without what stands below it."""
+    end = "</table>" if file.suffix == ".html" else r"\end{tabular}"
+    text, found, _ = file.read_text(encoding="utf-8").partition(end)
+    return text + found
+
+
 def one(values):
     (row,) = values
     return row
@@ -140,8 +149,8 @@ def test_one_seed_has_no_deviation(tmp_path):
     assert not any(row[name] for name in OVERALL if name.endswith("_sd"))
     assert float(row["oa"]) == 7 / 8
     for name in ("overall", "classes", "scenes", "strata"):
-        assert "±" not in (tables / f"{name}.html").read_text(encoding="utf-8")
-        assert "pm" not in (tables / f"{name}.tex").read_text(encoding="utf-8")
+        assert "±" not in body(tables / f"{name}.html")
+        assert "pm" not in body(tables / f"{name}.tex")
 
 
 def test_counts_are_summed_over_scenes_before_any_score_is_taken(tmp_path):
@@ -516,11 +525,28 @@ def test_a_study_that_measured_no_leak_says_nothing_of_it(tmp_path, two_seeds):
     assert "Leak" not in note_of(made(tmp_path, two_seeds))
 
 
-ODD = ["a_b & 50 % of $x^2$", "<b>wild</b> {#}~\\", "“Grün”, 'é'"]
+@pytest.mark.parametrize("scenes", [9, 10])
+def test_blocks_are_kept_only_where_they_are_what_is_resampled(tmp_path, scenes):
+    rng, counts = np.random.default_rng(0), []
+    for number in range(scenes):
+        blocks = rng.integers(1, 50, (5, 2, 2))
+        matrix = blocks.sum(axis=0).tolist()
+        counts.append(counted(tmp_path, "deep", 0, f"s{number}", matrix, blocks=blocks.tolist()))
+
+    found = read_counts(counts, "auto")
+
+    assert {len(one["blocks"]) for one in found} == {5 if scenes == 9 else 1}
+    for one, file in zip(found, counts, strict=True):
+        assert (one["blocks"].sum(axis=0) == one["strata"]["all"]).all()
+        told = [block["counts"] for block in json.loads(file.read_text())["blocks"]]
+        assert one["block_mious"] == pytest.approx([scores(np.array(m)).miou for m in told])
+
+
+ODD = ["a_b & 50 % of $x^2$", "<b>wild</b> {#}~\\", "“Grün”, 'é'", "[1] *|"]
 
 
 def test_odd_class_names_are_escaped(tmp_path):
-    counts = [counted(tmp_path, "deep", 0, "a", np.eye(3, dtype=int), ODD)]
+    counts = [counted(tmp_path, "deep", 0, "a", np.eye(4, dtype=int), ODD)]
 
     tables = made(tmp_path, counts)
 
@@ -531,9 +557,63 @@ def test_odd_class_names_are_escaped(tmp_path):
         html.escape(name, quote=False) for name in ODD
     ]
     tex = (tables / "classes.tex").read_text(encoding="utf-8")
-    assert r"a\_b \& 50 \% of \$x\textasciicircum 2\$ & 1.000" in tex
-    assert r"\{\#\}\textasciitilde \textbackslash" in tex
+    assert r"a\_b \& 50 \% of \$x\textasciicircum{}2\$ & 1.000" in tex
+    assert r"wild\textless{}/b\textgreater{} \{\#\}\textasciitilde{}\textbackslash{} & 1" in tex
+    assert r"{[}1{]} {*}\textbar{} & 1.000" in tex
     assert "“Grün”" in (tables / "classes.md").read_text(encoding="utf-8")
+
+
+def test_no_row_of_latex_begins_with_what_the_end_of_the_last_would_take(tmp_path, two_seeds):
+    reported = tuple({"name": name, "miou": 0.5} for name in ("[7] a paper", "* another"))
+
+    tables = made(tmp_path, two_seeds, reported=reported)
+
+    rows = body(tables / "overall.tex").split("\\\\\n")
+    assert not any(row.lstrip().startswith(("[", "*")) for row in rows)
+    assert "{[}7{]} a paper & as reported" in body(tables / "overall.tex")
+
+
+def test_what_stands_below_a_table_stands_there_in_every_form_for_people(tmp_path):
+    counts = [counted(tmp_path, "deep", 0, "a", GOOD, ["a_b", "<c>"])]
+
+    tables = made(tmp_path, counts, pairs=(("a_b", "<c>"),))
+
+    for name in (*TABLES, "pairs"):
+        _, digest, note = (tables / f"{name}.md").read_text(encoding="utf-8").split("\n\n")
+        page = (tables / f"{name}.html").read_text(encoding="utf-8")
+        below = re.findall(r'<p class="note">(.*?)</p>', page.partition("</table>")[2])
+        assert [html.unescape(one) for one in below] == [digest, note.strip()]
+        tex = (tables / f"{name}.tex").read_text(encoding="utf-8").partition(r"\end{tabular}")[2]
+        assert digest in tex and r"\footnotesize" in tex
+    assert r"Predicting 'a\_b' everywhere" in (tables / "overall.tex").read_text(encoding="utf-8")
+
+
+def test_the_best_of_every_class_and_kind_of_ground_is_marked(tmp_path):
+    worse = [[4, 0], [4, 0]]
+    counts = [
+        counted(tmp_path, name, 0, "town", matrix, wet=wet)
+        for name, matrix, wet in (
+            ("a", GOOD, worse),
+            ("b", FAIR, GOOD),
+            ("c", worse, FAIR),
+        )
+    ]
+
+    tables = made(tmp_path, counts)
+
+    def marked(table, score):
+        """Return of every row whether it is the best (1), the second (2) or neither (0)."""
+        text = body(tables / f"{table}.html")
+        place = re.findall(r"<th>(.*?)</th>", text).index(score)
+        rows = re.findall(r"<tr>(.*?)</tr>", text.partition("<tbody>")[2], re.DOTALL)
+        cells = [re.findall(r"<td>(.*?)</td>", row)[place] for row in rows]
+        return [{"<b": 1, "<u": 2}.get(cell[:2], 0) for cell in cells]
+
+    # IoU of the first class 3/4, 2/4 and 4/8, of the second 4/5, 4/6 and 0
+    assert marked("classes", "iou") == [1, 1, 2, 2, 2, 0]
+    assert marked("classes", "precision") == [0] * 6
+    assert marked("strata", "oa") == [1, 2, 0, 0, 1, 2]
+    assert marked("scenes", "miou") == [1, 2, 0]
 
 
 def test_experiments_and_columns_with_underscores_are_escaped_in_latex(tmp_path):
@@ -658,6 +738,28 @@ def test_the_interval_of_a_difference_is_that_of_a_paired_bootstrap(tmp_path):
     assert none["delta_low"] == none["delta_high"] == ""
 
 
+@pytest.mark.parametrize(("units", "is_known"), [(9, False), (10, True)])
+def test_of_fewer_than_ten_blocks_there_is_no_interval_and_the_note_says_so(
+    tmp_path, units, is_known
+):
+    random, counts = np.random.default_rng(0), []
+    for name in ("bare", "deep"):
+        blocks = random.integers(50, 100, (units, 2, 2)).tolist()
+        matrix = np.sum(blocks, axis=0).tolist()
+        counts.append(counted(tmp_path, name, 0, "town", matrix, blocks=blocks))
+
+    tables = made(tmp_path, counts)
+
+    for row in read(tables, "differences"):
+        assert [bool(row[name]) for name in ("difference", "low", "high", "p", "p_holm")] == [
+            True,
+            *[is_known] * 4,
+        ]
+    note = (tables / "differences.md").read_text(encoding="utf-8").rpartition("\n\n")[2]
+    assert ("empty: 9 blocks are fewer than 10" in note) != is_known
+    assert ("nine of ten cases" in note) == is_known
+
+
 def test_confusions_are_shares_of_the_labels_pixels_over_seeds(tmp_path, two_seeds):
     rows = read(made(tmp_path, two_seeds), "confusion")
 
@@ -700,6 +802,19 @@ def test_predicted_depth_is_the_mean_over_rasters_then_over_seeds(tmp_path):
     assert float(row["teacher_ssim_sd"]) == pytest.approx(0.2 / math.sqrt(2))
     assert float(row["spearman"]) == pytest.approx(0.3)
     assert row["delta1"] == ""
+
+
+def test_folds_of_predicted_depth_are_no_seeds(tmp_path):
+    counts = [
+        counted(tmp_path, "deep", seed, "town", GOOD, fold=fold, depth=[predicted(spearman=value)])
+        for (seed, fold), value in {(0, 0): 0.2, (0, 1): 0.4, (1, 0): 0.6, (1, 1): 0.8}.items()
+    ]
+
+    row = one(read(made(tmp_path, counts), "depth_predicted"))
+
+    assert row["seeds"] == "2"
+    assert float(row["spearman"]) == pytest.approx(0.5)
+    assert float(row["spearman_sd"]) == pytest.approx(0.4 / math.sqrt(2))
 
 
 def test_without_predicted_depth_there_is_no_table_of_it(tmp_path, two_seeds):

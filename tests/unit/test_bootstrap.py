@@ -11,6 +11,9 @@ from pipeline_steps.metrics.confusion import scores
 
 STUDIES = 500
 UNITS = 30
+SHARES = (0.3, 0.25, 0.15, 0.12, 0.1, 0.05, 0.03)
+"""Of seven classes."""
+
 TRUE = {"ours": 0.80, "theirs": 0.74}
 """Accuracy of two systems over endless ground."""
 
@@ -88,6 +91,62 @@ def test_one_unit_has_no_interval():
     found = difference(ours, theirs, "oa")
 
     assert np.isnan([found.low, found.high, found.p]).all() and not np.isnan(found.value)
+
+
+@pytest.mark.parametrize("units", [2, 3, 9])
+def test_few_units_have_no_interval(units):
+    found = difference(*drawn(np.random.default_rng(5), units), "miou")
+
+    assert np.isnan([found.low, found.high, found.p]).all() and not np.isnan(found.value)
+
+
+def test_ten_units_have_an_interval():
+    assert not np.isnan(difference(*drawn(np.random.default_rng(5), 10), "miou")).any()
+
+
+def test_draws_in_which_the_score_is_not_defined_do_not_count():
+    """Kappa is defined in those draws alone that have a unit of the second class."""
+    ours = np.tile([[50, 0], [0, 0]], (1, 10, 1, 1))
+    ours[0, 0] = [[50, 0], [0, 50]]
+    theirs = ours.copy()
+    theirs[0, 0] = [[50, 0], [30, 20]]
+
+    found = difference(ours, theirs, "kappa")
+
+    # 35 % of draws lack that unit; in all others the difference is above 0
+    assert 0 < found.low <= found.value < found.high < 1
+    # of 2000 draws so many fewer count, and none of them is 0 or less
+    assert 2 / 1400 < found.p < 2 / 1200
+
+
+def of_seven(rng, units):
+    """Return two systems' matrices [1, units, 7, 7] on ground whose difficulty they share."""
+    hard = rng.normal(0, 0.05, (units, 1))
+    truth = rng.multinomial(4000, rng.dirichlet(6 * np.array(SHARES), units))
+    systems = []
+    for mean in (0.80, 0.74):
+        own = np.clip(mean + hard + rng.normal(0, 0.03, (units, 7)), 0.02, 0.98)
+        right = rng.binomial(truth, own)
+        found = rng.multinomial(truth - right, (1 - np.eye(7)) / 6)
+        found[:, range(7), range(7)] = right
+        systems.append(found[None])
+    return systems
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_of_12_units_and_7_classes_an_interval_covers_the_truth_nine_times_of_ten(
+    score, monkeypatch
+):
+    monkeypatch.setattr("pipeline_steps.metrics.bootstrap.RESAMPLES", 999)
+    endless = of_seven(np.random.default_rng(6), 100_000)
+    ours, theirs = (getattr(scores(m[0].sum(0)), score) for m in endless)
+
+    hits = 0
+    for study in range(200):
+        found = difference(*of_seven(np.random.default_rng([7, study]), 12), score)
+        hits += found.low <= ours - theirs <= found.high
+
+    assert 0.84 <= hits / 200 <= 0.98
 
 
 @pytest.mark.slow

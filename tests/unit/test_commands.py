@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -58,3 +60,22 @@ def test_values_are_exported_as_they_are(tmp_path):
     done = ran(["a"], tmp_path, after='printf %s "$ROOT"', ROOT="it's {here}; $HOME")
 
     assert done.stdout.decode() == "a\0it's {here}; $HOME"
+
+
+def test_a_signal_to_all_processes_does_not_end_the_shell_before_its_step(tmp_path):
+    step = (
+        "import signal, sys, time, pathlib;"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5),"
+        " pathlib.Path('saved').touch(), sys.exit(143)));"
+        "pathlib.Path('begun').touch(); time.sleep(60)"
+    )
+    command = f'{exported(NAME="value").format()} {sys.executable} -c "{step}"'
+    run = subprocess.Popen(["bash", "-c", command], cwd=tmp_path, start_new_session=True)
+    while not (tmp_path / "begun").exists():
+        assert run.poll() is None
+        time.sleep(0.02)
+
+    os.killpg(run.pid, signal.SIGTERM)
+
+    assert run.wait(30) == 143
+    assert (tmp_path / "saved").exists()

@@ -789,6 +789,24 @@ def test_made_scenes_need_not_exist_in_a_study_that_synthesizes(at):
     assert refused_table(config, at).startswith(":2: image is ")
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["one"], "tabulate.reported has 'one', expected a name that no experiment has"),
+        (["a", "b", "a"], "tabulate: reported: has 'a' twice, expected each name once"),
+        (["a\nb"], "tabulate.reported.0.name is 'a\\nb', expected "),
+    ],
+)
+def test_what_others_report_has_a_name_of_its_own(at, names, words):
+    config = SMALL | {"tabulate": {"reported": [{"name": name, "oa": 0.5} for name in names]}}
+
+    with pytest.raises(StudyError) as error:
+        loaded(at, config)
+
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value).startswith(str(at / "study.yaml"))
+
+
 # Experiments
 
 BASE = {

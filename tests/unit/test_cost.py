@@ -26,10 +26,13 @@ def test_time_is_the_mean_over_runs_and_memory_the_most(tmp_path):
     for run, seconds in (("seed-0", 5), ("seed-1", 7)):
         for scene in ("harbour", "market"):
             timed(tmp_path / "predict" / "deep" / run / f"{scene}.tsv", (seconds, 1500))
+        # mapped, and no test scene
+        timed(tmp_path / "predict" / "deep" / run / "new.tsv", (1000, 9000))
     models = {"deep": [trained(4.5, encoder=(22_000_000, 0), decoder=(1_000_000, 1_000_000))]}
     models["deep"].append(trained(6.5, encoder=(22_000_000, 0), decoder=(1_000_000, 1_000_000)))
 
-    (row,) = cost_table(models, {"deep": ["seed-0", "seed-1"]}, tmp_path).to_dict("records")
+    runs = {"deep": {run: ["harbour", "market"] for run in ("seed-0", "seed-1")}}
+    (row,) = cost_table(models, runs, tmp_path).to_dict("records")
 
     assert (row["experiment"], row["runs"]) == ("deep", 2)
     assert row["train_s"] == pytest.approx((100 + 130) / 2)
@@ -42,7 +45,8 @@ def test_time_is_the_mean_over_runs_and_memory_the_most(tmp_path):
 
 
 def test_what_was_not_measured_is_unknown(tmp_path):
-    runs = {"bare": ["seed-0"], "together": ["seeds"]}
+    runs = {"bare": {"seed-0": ["town", "port"]}, "together": {"seeds": ["town"]}}
+    timed(tmp_path / "predict" / "bare" / "seed-0" / "town.tsv", (5, 1500))
 
     bare, together = cost_table({"bare": [trained(None, encoder=(9, 3))]}, runs, tmp_path).to_dict(
         "records"

@@ -53,6 +53,16 @@ def test_the_files_of_a_scene_are_its_layers_and_what_lies_beside_them(paths, tm
     assert names == layers | {"a/image.tfw", "a/labels.tif.aux.xml"}
 
 
+def test_what_is_told_of_a_study_are_its_files_and_what_trainings_see(paths):
+    parts = {"a": "train", "b": "val", "c": "test", "d": "train"}
+    rows = [row(*one) for one in parts.items()]
+
+    about = paths(*rows).about(["/home/someone/town.yaml", "over/more.yaml"])
+
+    assert about.files == ("town.yaml", "more.yaml")
+    assert (about.learned, about.watched) == (("a", "d"), ("b",))
+
+
 def test_a_list_of_images_is_one_of_the_files(paths, tmp_path):
     many = {"image": "a/*.tif", "labels": "a/*.png", "elevation": "", "list": "chosen.txt"}
     (tmp_path / "chosen.txt").write_text("2.tif\n")

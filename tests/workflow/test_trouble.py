@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,3 +175,74 @@ def test_a_run_killed_again_and_again_ends_with_the_same_tables(tmp_path, source
     manifest = "results/train/depthseg/seed-0/manifest.json"
     one, other = (json.loads((f / manifest).read_text()) for f in (study.parent, finished))
     assert one["made"]["model.safetensors"] == other["made"]["model.safetensors"]
+
+
+TABLES = ("overall", "classes", "scenes", "strata", "depth")
+PREDICTED = "results/predict/depthseg/seed-0/harbour/manifest.json"
+DAMAGED = [
+    ("results/tile/harbour/labels.zarr/0/c/0/0", "results/strata/harbour/manifest.json", "gone"),
+    ("results/tile/harbour/image.zarr/0/c/0/0/0", PREDICTED, "flipped"),
+    ("results/train/depthseg/seed-0/model.safetensors", PREDICTED, "flipped"),
+    ("results/score/depthseg/seed-0/harbour.json", "results/tabulate/overall.csv", "flipped"),
+]
+"""What is damaged, what is made again from it, and how."""
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """A copy of the finished study, to be disturbed."""
+    return shutil.copytree(finished, tmp_path / "again", symlinks=True) / "study.yaml"
+
+
+def same_tables(study, finished):
+    paths = [f"results/tabulate/{table}.csv" for table in TABLES]
+    return all((study.parent / p).read_bytes() == (finished / p).read_bytes() for p in paths)
+
+
+@pytest.mark.parametrize("name, target, how", DAMAGED)
+def test_what_was_damaged_behind_snakemake_s_back_is_an_error(
+    source, again, finished, name, target, how
+):
+    file = again.parent / name
+    whole, times = file.read_bytes(), file.stat()
+    middle = len(whole) // 2
+    if how == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    shutil.rmtree((again.parent / target).parent)
+
+    lines = ended(source, again, "--rerun-triggers", "mtime", "--", target)
+
+    assert name.partition("/0/")[0] in lines[-1]
+    file.write_bytes(whole)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    wanted = ("--", target, "results/tabulate/overall.csv")
+    done = snakemake(source, again, "--rerun-triggers", "mtime", *wanted)
+    assert done.returncode == 0, done.stderr
+    assert same_tables(again, finished)
+
+
+def test_of_two_runs_in_one_folder_one_gives_way(source, again, finished):
+    for folder in ("score", "tabulate", "report"):
+        shutil.rmtree(again.parent / "results" / folder)
+    settings = {"cwd": source, "env": environment(), "stderr": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen(command(source, again), **settings) for _ in range(2)]
+    said = [run.communicate()[1] for run in runs]
+
+    assert 0 in [run.returncode for run in runs]
+    for run, text in zip(runs, said, strict=True):
+        assert run.returncode == 0 or "Directory cannot be locked" in text
+    assert same_tables(again, finished)
+
+
+def test_a_study_that_would_fill_the_memory_ends_before_any_job(tmp_path, source):
+    write_scene(tmp_path / "data" / "good")
+    study = real_study(tmp_path, ["good", "good"])
+    bomb = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+    study.write_text(f"a0: &a0 [x, x, x, x, x, x, x, x]\n{bomb}{study.read_text()}")
+
+    (line,) = ended(source, study)
+
+    assert "study.yaml: has over 1000000 values" in line

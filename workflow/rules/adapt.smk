@@ -22,8 +22,8 @@ rule adapt:
     threads: NETWORK_THREADS
     resources:
         gpu=1,
-        mem_mb=grown(16000),
-        runtime=grown(720),
+        mem_mb=needs.mb("adapt"),
+        runtime=needs.minutes("adapt"),
     params:
         step=lambda wildcards: as_json(study.teachers[wildcards.teacher].adapt),
         code=fingerprint("pipeline_steps.adapt"),

@@ -7,12 +7,12 @@ STARTED = time.time()
 sys.path.insert(0, workflow.basedir)
 
 from pipeline_steps.study.asked import USAGE, asked_of
-from pipeline_steps.study.commands import exported
+from pipeline_steps.study.commands import exported, python_on
 from pipeline_steps.study.config import load
-from pipeline_steps.study.corruptions import tried
 from pipeline_steps.study.ending import say_errors, say_results
 from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.fingerprint import fingerprint
+from pipeline_steps.study.needs import Needs
 from pipeline_steps.study.params.base import as_json
 from pipeline_steps.study.paths import Paths, map_names
 from pipeline_steps.study.plan import plan_of
@@ -40,17 +40,30 @@ paths = Paths(study)
 here = {"PYTHONPATH": workflow.basedir, "SCENE_TABLE": study.table, "SCENE_ROOT": study.root}
 shell.prefix(exported(HF_HUB_OFFLINE=1, GOMP_SPINCOUNT=10000, **here))
 
-# Two networks can exhaust one GPU, so where no limit is stated one runs at a time.
-if "gpu" not in workflow.global_resources:
+# Two networks can exhaust one GPU, so where no limit is stated one runs at a time; a job of a cluster
+# has what it was given.
+if "gpu" not in workflow.global_resources and not workflow.remote_exec:
     workflow.register_resource("gpu", 1)
 
 # On a CPU a network takes all cores; beside a GPU a few, which leaves the rest to other jobs.
 NETWORK_THREADS = 4 if shutil.which("nvidia-smi") else 64
 
 
-def grown(amount):
-    """What a job asks for, and half as much again each time it is tried anew."""
-    return lambda wildcards, attempt: int(amount * (1 + attempt) / 2)
+# what a job asks for, by its stage and scene
+needs = Needs(study, "results/check/findings.json")
+
+
+# `--cache` shares networks and pseudo-depth with other studies: links to files take their place. A job
+# of a cluster sees no stage but its own, and Snakemake digests no store: manifests tell what it takes.
+SHARES = workflow.workflow_settings.cache is not None
+kept = str if SHARES else update
+store = (lambda path: []) if SHARES and workflow.remote_exec else ancient
+
+
+def share(stage):
+    """Let results of a stage come from elsewhere, if any may: no benchmark can tell their time."""
+    if SHARES:
+        workflow.get_rule(stage)._benchmark = None
 
 
 def scene_of(names):
@@ -157,12 +170,6 @@ def fed_to(wildcards):
     """The pseudo-depth of the scene for each network that is fed one when it predicts."""
     fed = study.fed(wildcards.experiment, Run.named(wildcards.run))
     return [path for teacher in fed for path in depths(teacher, [wildcards.scene])]
-
-
-def python_of(wildcards):
-    """What starts a training: on several devices, a process for each."""
-    devices = study.trainings[wildcards.experiment].devices
-    return ["torchrun", "--standalone", "--nproc-per-node", devices] if devices > 1 else ["python"]
 
 
 onsuccess:

@@ -1,3 +1,6 @@
+from pipeline_steps.study.corruptions import tried
+
+
 rule corrupt:
     input:
         models=of_members("manifest.json"),
@@ -22,8 +25,8 @@ rule corrupt:
     threads: NETWORK_THREADS
     resources:
         gpu=1,
-        mem_mb=grown(8000),
-        runtime=grown(2880),
+        mem_mb=needs.mb("corrupt"),
+        runtime=needs.minutes("corrupt"),
     params:
         step=as_json(study.config.corrupted.model_copy(update={"scenes": None})),
         # what other maps there are matters to no count

@@ -8,11 +8,13 @@ rule deliver:
         "logs/deliver/{experiment}/{run}/{scene}.log",
     benchmark:
         "benchmarks/deliver/{experiment}/{run}/{scene}.tsv"
+    group:
+        "deliver"
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=grown(4000),
-        runtime=grown(120),
+        mem_mb=needs.mb("deliver"),
+        runtime=needs.minutes("deliver"),
     params:
         step=as_json(study.config.delivered),
         code=fingerprint("pipeline_steps.deliver"),

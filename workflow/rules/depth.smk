@@ -4,10 +4,10 @@ rule depth:
         tile=of_scene("results/tile/{scene}/manifest.json"),
         stretch="results/stretch/stretch.json",
         stretched=ancient("results/stretch/manifest.json"),
-        image=ancient("results/tile/{scene}/image.zarr"),
-        valid=ancient("results/tile/{scene}/valid.zarr"),
-        labels=ancient("results/tile/{scene}/labels.zarr"),
-        elevation=ancient("results/tile/{scene}/elevation.zarr"),
+        image=store("results/tile/{scene}/image.zarr"),
+        valid=store("results/tile/{scene}/valid.zarr"),
+        labels=store("results/tile/{scene}/labels.zarr"),
+        elevation=store("results/tile/{scene}/elevation.zarr"),
     output:
         store=directory("results/depth/{teacher}/{scene}/depth.zarr"),
         quality="results/depth/{teacher}/{scene}/quality.json",
@@ -16,13 +16,14 @@ rule depth:
         "logs/depth/{teacher}/{scene}.log",
     benchmark:
         "benchmarks/depth/{teacher}/{scene}.tsv"
+    cache: SHARES
     conda:
         "../../envs/steps.yaml"
     threads: NETWORK_THREADS
     resources:
         gpu=lambda wildcards: int(wildcards.teacher != ELEVATION),
-        mem_mb=grown(8000),
-        runtime=grown(240),
+        mem_mb=needs.mb("depth"),
+        runtime=needs.minutes("depth"),
     params:
         step=lambda wildcards: as_json(study.teachers[wildcards.teacher].depth),
         code=fingerprint("pipeline_steps.depth"),
@@ -32,3 +33,6 @@ rule depth:
         " --stretch {input.stretch:q}"
         " --store {output.store:q} --quality {output.quality:q}"
         " --manifest {output.manifest:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
+
+
+share("depth")

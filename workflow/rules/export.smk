@@ -18,8 +18,8 @@ rule export:
         "../../envs/steps.yaml"
     threads: NETWORK_THREADS
     resources:
-        mem_mb=grown(8000),
-        runtime=grown(60),
+        mem_mb=needs.mb("export"),
+        runtime=needs.minutes("export"),
     params:
         step=as_json(study.config.exported),
         code=network_code("export"),

@@ -1,16 +1,17 @@
 rule fetch:
     input:
         files=lambda wildcards: paths.local_files(wildcards.model),
-    # `update`: what is there stays where the hub is out of reach, and is not downloaded again.
+    # `update`, unless it is shared: what is there stays where the hub is out of reach, and is not downloaded again.
     output:
-        config=update("results/fetch/{model}/config.json"),
-        weights=update("results/fetch/{model}/model.safetensors"),
-        preprocessor=update("results/fetch/{model}/preprocessor_config.json"),
-        manifest=update("results/fetch/{model}/manifest.json"),
+        config=kept("results/fetch/{model}/config.json"),
+        weights=kept("results/fetch/{model}/model.safetensors"),
+        preprocessor=kept("results/fetch/{model}/preprocessor_config.json"),
+        manifest=kept("results/fetch/{model}/manifest.json"),
     log:
         "logs/fetch/{model}.log",
     benchmark:
         "benchmarks/fetch/{model}.tsv"
+    cache: SHARES
     localrule: True
     conda:
         "../../envs/steps.yaml"
@@ -20,9 +21,13 @@ rule fetch:
             study.config.fetch.models[wildcards.model].model_copy(update={"license": None})
         ),
         code=fingerprint("pipeline_steps.fetch"),
+        model="{model}",
     shell:
         "HF_HUB_OFFLINE=0 python -m pipeline_steps.fetch --model {wildcards.model:q}"
         " --config {output.config:q} --weights {output.weights:q}"
         " --preprocessor {output.preprocessor:q} --manifest {output.manifest:q} --params {params.step:q}"
         " 2> {log:q} && (grep 'not for commercial use' {log:q} >&2 || true)"
         " || (tail -n 1 {log:q} >&2; false)"
+
+
+share("fetch")

@@ -23,8 +23,8 @@ rule map:
     threads: NETWORK_THREADS
     resources:
         gpu=1,
-        mem_mb=grown(8000),
-        runtime=grown(240),
+        mem_mb=needs.mb("map"),
+        runtime=needs.minutes("map"),
     params:
         name=NAME,
         step=of_asked(lambda asked: as_json(asked.params)),

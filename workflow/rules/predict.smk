@@ -20,8 +20,8 @@ rule predict:
     threads: NETWORK_THREADS
     resources:
         gpu=1,
-        mem_mb=grown(8000),
-        runtime=grown(240),
+        mem_mb=needs.mb("predict"),
+        runtime=needs.minutes("predict"),
     params:
         step=params_for("predict"),
         code=network_code("predict"),

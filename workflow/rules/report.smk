@@ -4,6 +4,7 @@ COUNTS = [paths.count_of(*one) for one in FIRST]
 CORRUPTED = paths.first_corruptions()
 PAGE = f"{workflow.basedir}/workflow/report/page"
 PARTS = ["page.css", "tables.js", "viewer.js", "leaflet/leaflet.js", "leaflet/leaflet.css"]
+PARTS += ["../figures.rst", *(f"../tables/{table}.rst" for table in TABLES)]
 
 
 rule report:
@@ -49,6 +50,7 @@ rule report:
         code=fingerprint("pipeline_steps.report"),
         looks=LOOKS,
         prompts=as_json(paths.prompts()),
+        about=as_json(paths.about(workflow.configfiles)),
     shell:
         'python -m pipeline_steps.report --tiles-from "$(list {input.tiles:q})"'
         ' --depths-from "$(list {input.depths:q})"'
@@ -61,5 +63,5 @@ rule report:
         ' --panels-from "$(list {input.panels:q})" --tables-from "$(list {input.tables:q})"'
         ' --splits-from "$(list {input.splits:q})" --stretch {input.stretch:q}'
         " --page {output.page:q} --figures {output.figures:q}"
-        " --looks {params.looks:q} --prompts {params.prompts:q}"
+        " --looks {params.looks:q} --prompts {params.prompts:q} --about {params.about:q}"
         " --template {input.template:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"

@@ -22,8 +22,8 @@ rule score:
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=needs.mb("score"),
+        runtime=needs.minutes("score"),
     params:
         step=params_for("score"),
         code=fingerprint("pipeline_steps.score"),

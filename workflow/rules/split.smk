@@ -16,11 +16,13 @@ rule split:
         "benchmarks/split/{scene}.tsv"
     wildcard_constraints:
         scene=scene_of(study.divided(study.scenes)),
+    group:
+        "split"
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=needs.mb("split"),
+        runtime=needs.minutes("split"),
     params:
         step=params_for("split"),
         code=fingerprint("pipeline_steps.split"),

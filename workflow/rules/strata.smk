@@ -18,11 +18,13 @@ rule strata:
         "logs/strata/{scene}.log",
     benchmark:
         "benchmarks/strata/{scene}.tsv"
+    group:
+        "strata"
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=needs.mb("strata"),
+        runtime=needs.minutes("strata"),
     params:
         step=params_for("strata"),
         code=fingerprint("pipeline_steps.strata"),

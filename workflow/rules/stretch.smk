@@ -16,8 +16,8 @@ rule stretch:
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=needs.mb("stretch"),
+        runtime=needs.minutes("stretch"),
     params:
         step=params_for("stretch"),
         code=fingerprint("pipeline_steps.stretch"),

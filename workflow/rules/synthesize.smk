@@ -11,11 +11,13 @@ rule synthesize:
     # it reads nothing of the table that would refuse other names
     wildcard_constraints:
         scene=one_of(study.scenes),
+    group:
+        "synthesize"
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=grown(2000),
-        runtime=grown(10),
+        mem_mb=needs.mb("synthesize"),
+        runtime=needs.minutes("synthesize"),
     params:
         step=params_for("synthesize"),
         code=fingerprint("pipeline_steps.synthesize"),

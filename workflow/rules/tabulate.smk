@@ -24,11 +24,15 @@ rule tabulate:
         models=paths.models(),
         findings="results/check/findings.json",
     output:
-        report(
-            expand("results/tabulate/{table}.html", table=TABLES),
-            caption="../report/tables.rst",
-            category="Tables",
-        ),
+        *[
+            report(
+                f"results/tabulate/{table}.html",
+                caption=f"../report/tables/{table}.rst",
+                category="Tables",
+                labels={"table": table.replace("_", " ")},
+            )
+            for table in TABLES
+        ],
         expand("results/tabulate/{table}.{kind}", table=TABLES, kind=("csv", "md", "tex")),
         manifest="results/tabulate/manifest.json",
     log:

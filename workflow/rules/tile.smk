@@ -11,11 +11,13 @@ rule tile:
         "logs/tile/{scene}.log",
     benchmark:
         "benchmarks/tile/{scene}.tsv"
+    group:
+        "tile"
     conda:
         "../../envs/steps.yaml"
     resources:
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=needs.mb("tile"),
+        runtime=needs.minutes("tile"),
     params:
         step=lambda wildcards: as_json(study.reading(wildcards.scene).tile),
         code=fingerprint("pipeline_steps.tile"),

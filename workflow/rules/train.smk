@@ -26,18 +26,17 @@ rule train:
     threads: NETWORK_THREADS
     resources:
         gpu=lambda wildcards: study.trainings[wildcards.experiment].devices,
-        mem_mb=grown(16000),
-        runtime=grown(1440),
+        mem_mb=needs.mb("train"),
+        runtime=needs.minutes("train"),
     params:
         step=lambda wildcards: as_json(study.trainings[wildcards.experiment]),
         code=network_code("train"),
         encoder=lambda wildcards, input: given("--encoder", input.encoder),
         depth_encoder=lambda wildcards, input: given("--depth-encoder", input.depth_encoder),
-        python=python_of,
+        python=lambda wildcards: python_on(study.trainings[wildcards.experiment].devices),
         run=lambda wildcards: Run.named(wildcards.run).flags,
-    # a signal that all of the group get shall not end the shell before the training has ended
     shell:
-        "trap : TERM; {params.python:q} -m pipeline_steps.train"
+        "{params.python:q} -m pipeline_steps.train"
         ' --tiles-from "$(list {input.tiles:q})" --depths-from "$(list {input.depths:q})"'
         ' --validation-from "$(list {input.validation:q})"'
         ' --validation-depths-from "$(list {input.validation_depths:q})"'

@@ -14,7 +14,21 @@ PixelValue = Annotated[float, Field(ge=-3.5e38, le=3.5e38)]
 LabelWord = Annotated[str, Field(min_length=1, max_length=200)]
 """What an attribute of a polygon may say."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""A name that is a folder's, too."""
+
+Title = Annotated[
+    str,
+    Field(
+        min_length=1,
+        # first what a spreadsheet takes for a formula; then what a reader does not see, or sees
+        # elsewhere: controls, marks of direction, line ends, spaces without width
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff=+@-]"
+        r"[^\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$",
+    ),
+]
+"""What tables call something."""
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 

@@ -17,8 +17,13 @@ class Params(StageParams):
     """Longest side of a layer in the page's viewer, in pixels."""
 
     viewer_megapixels: Annotated[float, Field(ge=1, le=2000)] = 100.0
-    """Megapixels of all layers in the viewer together: where there are more, all are sampled down.
-    A hundred make a page of about 20 MB."""
+    """Megapixels of all layers in the viewer together: where there are more, all are sampled down,
+    if not below 64 pixels a side. A megapixel takes 0.25 MB of the page in the demo, and where all
+    of it is noise 1.4; figures, at most 24 of a kind, are as large as their files, and a third."""
+
+    viewer_rasters: Annotated[int, Field(ge=1, le=200)] = 6
+    """Images that the viewer shows of a scene of many, at most: first those with the worst and the
+    best blocks. Fewer, where all pictures would be smaller than 256 pixels."""
 
     dpi: Annotated[int, Field(ge=50, le=600)] = 110
     """Resolution of the figures."""

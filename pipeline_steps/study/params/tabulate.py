@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline_steps.study.params.base import StageParams
+from pipeline_steps.study.params.base import StageParams, Title
 
 Share = Annotated[float, Field(ge=-1, le=1)]
 ClassName = Annotated[str, Field(min_length=1, max_length=80)]
@@ -13,7 +13,7 @@ ClassName = Annotated[str, Field(min_length=1, max_length=80)]
 class Reported(StageParams):
     """A row that others have printed."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[Title, Field(max_length=200)]
     """What the row is called: the system, the data and where the figures stand."""
 
     miou: Share | None = None
@@ -54,4 +54,13 @@ class Params(StageParams):
     default every class stands for itself."""
 
     reported: tuple[Reported, ...] = ()
-    """Figures that others have printed, rows of `overall` marked as such and never ranked."""
+    """Figures that others have printed, rows of `overall` marked as such and never ranked. A name
+    stands once, and is no experiment's."""
+
+    @model_validator(mode="after")
+    def _names_are_reported_once(self) -> "Params":
+        names = [one.name for one in self.reported]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"reported: has {name!r} twice, expected each name once")
+        return self

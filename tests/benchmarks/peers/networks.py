@@ -3,7 +3,8 @@
 A network takes float32 [n, 3, window, window] in [0, 1] and gives probabilities
 [n, classes, window, window]. ``stub`` mixes bands linearly, pixel by pixel, in one multiplication:
 next to nothing, but what it says depends on the pixels. ``edge`` is the stub, the worse the nearer
-to an edge of its window. ``dinov2`` is DINOv2-S with a head of 1x1 pixels.
+to an edge of its window. ``dinov2`` is DINOv2-S with a head of 1x1 pixels. ``forge-small`` and
+``forge-large`` are DepthForge, which no peer has, and ``encoders-…`` its two encoders alone.
 """
 
 import timm
@@ -73,7 +74,42 @@ class DinoV2(nn.Module):
         return F.interpolate(logits.float(), size=pixels.shape[-2:], mode="bilinear").softmax(1)
 
 
+class Forge(nn.Module):
+    """DepthForge as published, with both encoders of a ``size``: DINOv2's, and Depth Anything's."""
+
+    def __init__(self, size: str) -> None:
+        super().__init__()
+        # of our package: peers run this file where there is none of it
+        from pipeline_steps.models.depthforge import build
+        from pipeline_steps.study.params.network import DepthForge
+
+        settings = DepthForge().model_dump(mode="json")
+        settings["encoder"]["name"] = name = f"vit_{size}_patch14_dinov2"
+        settings["depth_encoder"] = {"name": name, "mean": MEAN, "std": STD}
+        self.network = build(CLASSES, None, settings)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.network(pixels).logits.float().softmax(1)
+
+
+class Encoders(Forge):
+    """The two encoders of DepthForge without anything that it adds."""
+
+    def __init__(self, size: str) -> None:
+        super().__init__(size)
+        for block in self.network.encoder.vit.blocks:
+            block._forward_hooks.clear()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        said = self.network.constant(pixels) + self.network.encoder(pixels)
+        # of the shape of an answer, at next to no cost
+        mean = sum(tap.float().mean((1, 2, 3)) for tap in said)
+        return mean[:, None, None, None].expand(-1, CLASSES, *pixels.shape[-2:])
+
+
 NETWORKS = {"stub": Stub, "edge": Edge, "dinov2": DinoV2}
+NETWORKS |= {f"forge-{size}": lambda _, size=size: Forge(size) for size in ("small", "large")}
+NETWORKS |= {f"encoders-{size}": lambda _, size=size: Encoders(size) for size in ("small", "large")}
 
 
 def write_weights(path: str, network: str, window: int) -> None:
@@ -95,7 +131,7 @@ class Forward:
         network = NETWORKS[job.network](job.window)
         network.load_state_dict(load_file(job.weights))
         self.network = network.eval().to(self.device)
-        self.halves = job.precision == "bf16" and job.network == "dinov2"
+        self.halves = job.precision == "bf16" and job.network not in ("stub", "edge")
         # what a device does once, such as choosing kernels, is outside the clock
         self(torch.zeros(job.batch, 3, job.window, job.window))
         self.wait()

@@ -24,7 +24,8 @@
   const shown = {};
 
   const scene = () => data.scenes[at("scene").value];
-  const layer = (side) => scene().layers[at(side).value];
+  const raster = () => scene().rasters[at("raster").value];
+  const layer = (side) => raster().layers[at(side).value];
 
   function fill(select, options, value) {
     select.replaceChildren(
@@ -43,7 +44,7 @@
     [-(y + height), x],
     [-y, x + width],
   ];
-  const whole = () => box(0, 0, scene().height, scene().width);
+  const whole = () => box(0, 0, raster().height, raster().width);
 
   function show(side, one) {
     if (shown[side]) shown[side].remove();
@@ -97,43 +98,70 @@
     swipe();
   }
 
-  // Blocks to look at are those of the experiment on the right.
-  function places() {
+  // Blocks to look at are those of the experiment on the right, in any image of the scene.
+  function places(value) {
     const experiment = layer("right").experiment;
     const here = (one) => one.experiment === experiment && one.scene === scene().name;
     const found = data.windows.map((one, index) => [index, one]).filter(([, one]) => here(one));
-    const named = found.map(([index, one]) => [index, `${one.kind}, OA ${one.oa.toFixed(2)}`]);
-    fill(at("place"), [["whole", "the whole scene"], ...named], "whole");
+    const named = found.map(([index, one]) => {
+      const image = scene().rasters.length > 1 ? `, ${rasterOf(one).name}` : "";
+      return [index, `${one.kind}, OA ${one.oa.toFixed(2)}${image}`];
+    });
+    const text = scene().rasters.length > 1 ? "the whole image" : "the whole scene";
+    fill(at("place"), [["whole", text], ...named], value);
   }
 
-  function go() {
+  const rasterOf = (one) => scene().rasters.find(({ index }) => index === one.raster);
+
+  function look() {
     const one = data.windows[at("place").value];
     map.fitBounds(one ? box(one.y, one.x, one.height, one.width) : whole());
   }
 
-  function open() {
-    const layers = scene().layers.map((one, index) => [index, one.name]);
+  function go() {
+    const place = at("place").value;
+    const one = data.windows[place];
+    const number = one ? scene().rasters.indexOf(rasterOf(one)) : Number(at("raster").value);
+    if (number === Number(at("raster").value)) look();
+    else {
+      at("raster").value = number;
+      open(place);
+    }
+  }
+
+  function enter() {
+    const rasters = scene().rasters;
+    fill(at("raster"), rasters.map((one, index) => [index, one.name]), 0);
+    at("raster").parentElement.hidden = rasters.length < 2;
+    open("whole");
+  }
+
+  function open(place) {
+    const layers = raster().layers.map((one, index) => [index, one.name]);
     const names = layers.map(([, name]) => name);
     const kept = (side, otherwise) => {
       const last = at(side).selectedOptions[0];
       return last && names.includes(last.textContent) ? names.indexOf(last.textContent) : otherwise;
     };
-    const last = scene().layers.findLastIndex((one) => one.kind === "classes");
+    const last = raster().layers.findLastIndex((one) => one.kind === "classes");
     const [left, right] = [kept("left", 1), kept("right", last)];
     fill(at("left"), layers, left);
     fill(at("right"), layers, right);
-    show("under", scene().layers[0]);
-    places();
-    go();
+    places(place);
+    look();
+    show("under", raster().layers[0]);
     draw();
   }
 
   fill(at("scene"), data.scenes.map((one, index) => [index, one.name]), 0);
-  map.fitBounds(whole());
-  at("scene").addEventListener("change", open);
+  at("scene").addEventListener("change", enter);
+  at("raster").addEventListener("change", () => open("whole"));
   at("left").addEventListener("change", draw);
   at("right").addEventListener("change", () => {
-    places();
+    const wasAt = at("place").value;
+    places("whole");
+    // the block that one was at is none of this map's
+    if (wasAt !== "whole") look();
     draw();
   });
   at("place").addEventListener("change", go);
@@ -149,5 +177,5 @@
     at("swipe").value = (1000 * (event.clientX - frame.left)) / frame.width;
     swipe();
   });
-  open();
+  enter();
 })();
