@@ -1,6 +1,5 @@
 """Figures of corruptions: mIoU over severity, and what a scene looks like through each."""
 
-import json
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from pipeline_steps.rasters.corrupted import CorruptedScene, median_luminance
 from pipeline_steps.rasters.store import Limits, Scene, read
 from pipeline_steps.rasters.windows import Window
+from pipeline_steps.study.manifest import read_manifest
 
 ACROSS = 4
 """Panels side by side."""
@@ -80,7 +80,7 @@ def corrupted_figure(
 
     ``corruptions`` are what ``corrupt`` wrote: of ``scenes`` one is shown that has most kinds.
     """
-    found = [json.loads(path.read_text()) for path in corruptions]
+    found = [read_manifest(path) for path in corruptions]
     shown = max(found, key=lambda one: len(one["kinds"]))
     scene = next(one for one in scenes if one.name == shown["scene"])
     kinds, severities = shown["kinds"], map(int, next(iter(shown["kinds"].values())))
