@@ -4,11 +4,10 @@ import logging
 from pathlib import Path
 
 from pipeline_steps.mapping.predicting import (
-    Trained,
     begun_work,
     check_that_they_fit,
-    kind_of,
     make_maps,
+    trained,
 )
 from pipeline_steps.rasters.store import Scene
 from pipeline_steps.study import cli
@@ -35,29 +34,16 @@ def run(
     Zarr for probabilities, or for a scene of many images folders of one each. What a killed run
     has done is not done again. Raises ValueError where a model knows other classes or images.
     """
-    trained, scene = [_trained(model) for model in models], Scene(tile, read_manifest(tile))
-    check_that_they_fit(trained, scene, looks)
+    networks, scene = [trained(model) for model in models], Scene(tile, read_manifest(tile))
+    check_that_they_fit(networks, scene, looks)
     sources = [*models, tile, *depths]
-    work = begun_work("pipeline_steps.predict", trained, sources, maps, looks, params)
-    make_maps(trained, scene, depths, [one.stem for one in maps], looks, params, work)
+    work = begun_work("pipeline_steps.predict", networks, sources, maps, looks, params)
+    make_maps(networks, scene, depths, [one.stem for one in maps], looks, params, work)
     manifest = maps[0].with_name("manifest.json")
-    modules = ("pipeline_steps.predict", *(one.module for one in trained))
+    modules = ("pipeline_steps.predict", *(one.module for one in networks))
     write_manifest(manifest, *modules, params=params, made_from=sources, made=maps, work=work)
     release(work, *maps, manifest)
     log.info("%s: %s", scene.name, maps[0])
-
-
-def _trained(manifest: Path) -> Trained:
-    facts = read_manifest(manifest)
-    return Trained(
-        manifest,
-        manifest.with_name("model.safetensors"),
-        facts["network"],
-        facts["params"]["depth_control"],
-        facts["classes"],
-        kind_of(facts["bands"], facts["dtype"]),
-        facts["stretch"],
-    )
 
 
 if __name__ == "__main__":

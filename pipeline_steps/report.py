@@ -24,6 +24,7 @@ from pipeline_steps.presentation.charts import (
     reliability_chart,
 )
 from pipeline_steps.presentation.confusion import class_figure, confusion_figure
+from pipeline_steps.presentation.corruption_charts import corrupted_figure, corruption_chart
 from pipeline_steps.presentation.depth import depth_figure
 from pipeline_steps.presentation.division import division_figure
 from pipeline_steps.presentation.gain import gain_figure, gains
@@ -51,6 +52,7 @@ OF_TABLES: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
     "overall": bars,
     "differences": difference_chart,
     "ablation": ablation_figure,
+    "corruptions": corruption_chart,
     "classes": class_figure,
     "confusion": confusion_figure,
     "reliability": reliability_chart,
@@ -65,6 +67,7 @@ def run(
     maps: list[Path],
     confidences: list[Path],
     counts: list[Path],
+    corruptions: list[Path],
     models: list[Path],
     weights: list[Path],
     histories: list[Path],
@@ -83,22 +86,22 @@ def run(
     """Write ``figures`` (PNG and PDF, of test scenes and of all together) and ``page``.
 
     ``tiles``, ``depths``, ``models`` and ``weights`` are manifests, ``maps`` class maps laid out as
-    ``<experiment>/seed-<n>/<scene>/classes[.tif]``, ``confidences`` their like, if there are any,
-    and ``counts`` what ``score`` wrote of those maps; ``histories`` are laid out as
-    ``<experiment>/seed-<n>/history.csv``, ``panels`` folders beside some of them; ``tables`` are
-    CSV files of ``tabulate`` with their like in HTML beside them; ``template`` is the page's Jinja
-    template, with captions in the folder above; ``prompts`` has a row for each experiment.
+    ``<experiment>/seed-<n>/<scene>/classes[.tif]``, as ``confidences`` are, ``counts`` what
+    ``score`` wrote of them, ``corruptions`` what ``corrupt`` wrote of one run, ``histories`` and
+    ``panels`` what trainings left; ``tables`` are CSV files of ``tabulate``, with HTML beside them,
+    ``template`` is Jinja's, with captions in the folder above; ``prompts`` tells of experiments.
     """
     limits = read_manifest(stretch)["limits"]
     scenes, blocks = tiled(tiles, splits, read_manifest), read_blocks(counts)
     extreme = {experiment: extremes(some) for experiment, some in blocks.items()}
     rasters = worst_first(blocks, extreme, params.viewer_rasters)
-    seen = [_seen(scene, depths, maps, confidences, rasters) for scene in scenes]
+    seen = [Seen.among(scene, depths, maps, confidences, rasters) for scene in scenes]
     with publishing(figures) as (partial,):
         partial.mkdir()
         for one in seen:
             _draw_scene(partial, one, limits, looks, params)
         _draw_all(partial, histories, panels, tables, prompts, params)
+        _draw_corrupted(partial, scenes, corruptions, limits, params)
         _draw_blocks(partial, seen, extreme, limits, looks, params)
         view = viewed(seen, limits, looks, params.viewer_px, params.viewer_megapixels)
         view["windows"] = places_of(extreme, view)
@@ -107,8 +110,7 @@ def run(
         pictures = [p for p in sorted(partial.glob("*.png")) if not p.stem.startswith("scene_")]
         write_text(page, page_of(template, pictures, tables, view, told))
     read = [*tiles, *depths, *maps, *confidences, *models, *weights, *counts, *splits, *tables]
-    _tell(page, figures, [*read, stretch], template, params)
-    log.info("report: %s", page)
+    _tell(page, figures, [*read, *corruptions, stretch], template, params)
 
 
 def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: Params) -> None:
@@ -116,19 +118,7 @@ def _tell(page: Path, figures: Path, read: list[Path], template: Path, params: P
     facts = {"params": params, "made_from": read, "made": (page, figures)}
     (facts["template"],) = intact([template.parent])
     write_manifest(page.with_name("manifest.json"), "pipeline_steps.report", **facts)
-
-
-def _seen(
-    scene: Scene,
-    depths: list[Path],
-    maps: list[Path],
-    confidences: list[Path],
-    rasters: Mapping[str, list[int]],
-) -> Seen:
-    here = [
-        [p for p in paths if p.parent.name == scene.name] for paths in (depths, maps, confidences)
-    ]
-    return Seen(scene, *here, rasters.get(scene.name, [0]))
+    log.info("report: %s", page)
 
 
 def _draw_scene(
@@ -167,6 +157,14 @@ def _draw_all(
     found = gains(read["overall"], read["depth"], prompts)
     if len(found):
         save(gain_figure(found), folder / "teacher_quality", params.dpi, params.formats)
+
+
+def _draw_corrupted(
+    folder: Path, scenes: list[Scene], files: list[Path], limits: Limits | None, params: Params
+) -> None:
+    if files:
+        figure = corrupted_figure(scenes, limits, files)
+        save(figure, folder / "corrupted", params.dpi, params.formats)
 
 
 def _draw_blocks(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline_steps.presentation.ablation import ABLATION_NOTE, ablation_table
 from pipeline_steps.presentation.confusion import CONFUSION_NOTE, confusion_table
+from pipeline_steps.presentation.corruptions import write_corruptions
 from pipeline_steps.presentation.cost import COST_NOTE, cost_table
 from pipeline_steps.presentation.counts import read_counts
 from pipeline_steps.presentation.depth_tables import (
@@ -64,6 +65,7 @@ RANKED = ("miou", "kappa", "oa", "boundary_iou", "block_miou")
 
 def run(
     counts: list[Path],
+    corruptions: list[Path],
     qualities: list[Path],
     splits: list[Path],
     models: list[Path],
@@ -77,20 +79,20 @@ def run(
     """Write every table into ``folder``, in four forms each.
 
     Where there are ``cells``, the experiments of grids, ``ablation`` too, where ``transfer`` has
-    domains a table of that name, and ``pairs`` where any are asked for. ``counts`` are the files of
-    ``score``, in the order the experiments shall have; ``qualities`` those of ``depth``, ``splits``
-    manifests of divided scenes, ``models`` those of trainings, ``findings`` what ``check`` wrote;
-    ``benchmarks`` is the folder of jobs' run times.
+    domains or any ``corruptions`` tables of that name, and ``pairs`` where some are asked for.
+    ``counts`` are the files of ``score``, in the order the experiments shall have, ``corruptions``
+    those of ``corrupt``, ``qualities`` of ``depth``, ``splits`` manifests of divided scenes,
+    ``models`` those of trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder
+    of jobs' run times.
     """
     # not of what `check` found, which names files where they lie
-    read = (*counts, *qualities, *splits, *models)
+    read = (*counts, *corruptions, *qualities, *splits, *models)
     study = lineage_of({path: digest_of(path) for path in read})
     found = read_counts(counts, params.resample)
     overall = overall_table(found)
     write = Writer(folder, params.digits, study)
     _write_scores(write, found, overall, _notes(found, findings, splits), params)
-    baseline = params.baseline or names_of(found)[0]
-    differences = difference_table(found, baseline, params.resample)
+    differences = difference_table(found, params.baseline or names_of(found)[0], params.resample)
     write("differences", differences, difference_note(found, params.resample))
     calibration, reliability = calibration_tables(found)
     write("calibration", calibration, CALIBRATION_NOTE)
@@ -98,12 +100,12 @@ def run(
     write("cost", cost_table(_trained(models), _runs(found), benchmarks), COST_NOTE)
     depth = [json.loads(path.read_text()) for path in qualities]
     write("depth", depth_table(depth), DEPTH_NOTE, HIDDEN_OF_DEPTH)
-    by_class = depth_class_table(depth, found[0]["classes"])
-    write("depth_classes", by_class, CLASSES_NOTE)
+    write("depth_classes", depth_class_table(depth, found[0]["classes"]), CLASSES_NOTE)
     if any(one["depth"] for one in found):
         write("depth_predicted", predicted_table(found), PREDICTED_NOTE)
     if cells:
         write("ablation", ablation_table(overall, cells, found, params.resample), ABLATION_NOTE)
+    write_corruptions(write, [json.loads(path.read_text()) for path in corruptions], found)
     if transfer.targets:
         table = transfer_table(found, transfer, params.crosswalk)
         note = TRANSFER_NOTE + crosswalk_note(params.crosswalk)

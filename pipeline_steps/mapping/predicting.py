@@ -15,7 +15,7 @@ from pipeline_steps.rasters.walk import Sight
 from pipeline_steps.rasters.watch import watched
 from pipeline_steps.study.classes import ClassLook
 from pipeline_steps.study.fingerprint import fingerprint
-from pipeline_steps.study.manifest import intact
+from pipeline_steps.study.manifest import intact, read_manifest
 from pipeline_steps.study.params.predict import Params
 from pipeline_steps.study.progress import track
 from pipeline_steps.study.publish import begun
@@ -48,6 +48,20 @@ class Trained(NamedTuple):
         """Return whether depth is fed to it."""
         is_prompted = self.network.get("prompter", False)
         return is_prompted and self.network.get("depth") in ("fed", "both")
+
+
+def trained(manifest: Path) -> Trained:
+    """Return what a training left, by its manifest."""
+    facts = read_manifest(manifest)
+    return Trained(
+        manifest,
+        manifest.with_name("model.safetensors"),
+        facts["network"],
+        facts["params"]["depth_control"],
+        facts["classes"],
+        kind_of(facts["bands"], facts["dtype"]),
+        facts["stretch"],
+    )
 
 
 def kind_of(bands: Sequence[int], dtype: str) -> str:
@@ -105,16 +119,18 @@ def make_maps(
     looks: Sequence[ClassLook],
     params: Params,
     work: Path,
+    mapper: Mapper | None = None,
 ) -> None:
     """Write the maps that are asked for into ``work``, and go on with what is there of them.
 
     ``depths`` are the manifests of the depths of those models that are fed, in their order.
+    ``mapper`` is that of ``mapper_of``, where several scenes are mapped with one.
     """
     p = params
     # before anything is read of them
     stores = [scene.folder / f"{store}.zarr" for store in ("image", "valid")]
     intact = watched([*stores, *(one.with_name("depth.zarr") for one in depths)])
-    mapper = _mapper(models, len(looks), names, params)
+    mapper = mapper or mapper_of(models, len(looks), names, params)
     windows = Windows(p.window, p.overlap, p.batch, p.blend, p.halo)
     grids = [scene.grid(index) for index in range(len(scene.rasters))]
     colours = [(look.name, look.rgb) for look in looks]
@@ -128,9 +144,10 @@ def make_maps(
     maker.make(network, paths, shown, intact)
 
 
-def _mapper(
+def mapper_of(
     models: Sequence[Trained], classes: int, names: Sequence[str], params: Params
 ) -> Mapper:
+    """Return the networks, loaded, that make maps called ``names``."""
     p, spread, depth = params, "disagreement" in names, "depth" in names
     networks = [
         load_mapped(one.weights, one.network, classes, one.depth_control, depth) for one in models

@@ -84,7 +84,7 @@ def write_table(
 def read_table(path: Path) -> pd.DataFrame:
     """Return a table of ``tabulate`` from CSV; names may look like numbers, or like nothing."""
     words = ["experiment", "teacher", "scene", "baseline", "class", "truth", "map", "grid"]
-    words += ["system", "source"]
+    words += ["system", "source", "kind"]
     names = list(pd.read_csv(path, nrows=0))
     if path.stem == "ablation":
         words += names[: names.index("seeds")]

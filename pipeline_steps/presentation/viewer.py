@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,20 @@ class Seen(NamedTuple):
     maps: Sequence[Path]
     confidences: Sequence[Path]
     rasters: Sequence[int] = (0,)
+
+    @classmethod
+    def among(
+        cls,
+        scene: Scene,
+        depths: list[Path],
+        maps: list[Path],
+        confidences: list[Path],
+        rasters: Mapping[str, list[int]],
+    ) -> "Seen":
+        """Return a scene with those of all files that are of it; ``rasters`` are told by scene."""
+        files = depths, maps, confidences
+        here = [[path for path in some if path.parent.name == scene.name] for some in files]
+        return cls(scene, *here, rasters.get(scene.name, [0]))
 
     @property
     def count(self) -> int:

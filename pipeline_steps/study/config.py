@@ -26,6 +26,7 @@ from pipeline_steps.study.params.adapt import Params as Adapt
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.bundle import Params as Bundle
 from pipeline_steps.study.params.check import Params as Check
+from pipeline_steps.study.params.corrupt import Params as Corrupt
 from pipeline_steps.study.params.deliver import Params as Deliver
 from pipeline_steps.study.params.depth import Params as Depth
 from pipeline_steps.study.params.export import Params as Export
@@ -106,6 +107,10 @@ class Study(StageParams):
     deliver: Deliver | None = None
     """What a GIS gets of every map; without this section nothing is delivered."""
 
+    corrupt: Corrupt | None = None
+    """How test scenes are corrupted, to see which networks hold up; without this section none
+    is."""
+
     strata: Strata = Strata()
     """Which kinds of ground are scored apart."""
 
@@ -138,6 +143,11 @@ class Study(StageParams):
     def exported(self) -> Export:
         """Return how a network is exported, one that is asked for by its name too."""
         return self.export or Export()
+
+    @property
+    def corrupted(self) -> Corrupt:
+        """Return how scenes are corrupted, one that is asked for by its name too."""
+        return self.corrupt or Corrupt()
 
     @property
     def delivered(self) -> Deliver:
@@ -361,6 +371,7 @@ def load(config: dict[str, Any], files: list[str]) -> Loaded:
     loaded = Loaded(study, table, root, scenes, experiments, trainings, teachers, folds, readings)
     _domains_suffice(loaded, files)
     _scenes_suffice(loaded, table)
+    _corrupted_are_tested(loaded, files)
     return loaded
 
 
@@ -402,6 +413,16 @@ def _domains_suffice(loaded: Loaded, files: list[str]) -> None:
                     f" {', '.join(training.domains)}, expected one, since experiment {name!r}"
                     " learns from it alone"
                 )
+
+
+def _corrupted_are_tested(loaded: Loaded, files: list[str]) -> None:
+    tested = loaded.split("test")
+    for name in loaded.config.corrupted.scenes or ():
+        if name not in tested:
+            raise StudyError(
+                f"{file_with(['corrupt', 'scenes'], files) or 'the study'}: corrupt.scenes has"
+                f" {name!r}, expected test scenes: {', '.join(tested) or 'there is none'}"
+            )
 
 
 def _misfits(training: Train, study: Study, teachers: dict[str, Teacher]) -> Iterator[str]:

@@ -33,6 +33,7 @@ BASES = {
     "depth": Base(8000, 60, 10.0),
     "train": Base(16000, 1440),
     "predict": Base(8000, 60, 10.0),
+    "corrupt": Base(8000, 60, 10.0),
     "map": Base(8000, 240),
     "export": Base(8000, 60),
     "score": Base(2000, 30, 1.0),
@@ -88,7 +89,7 @@ class Needs:
     def _rows(self, stage: str, wildcards: Any, size: Size) -> int:
         """Return how many rows of one value are blended or held at a time."""
         config = self.study.config
-        if stage == "predict":
+        if stage in ("predict", "corrupt"):
             return len(config.classes) * config.predict.window
         if stage == "depth" and self.study.teachers[wildcards.teacher].model:
             return field_window(self.study.teachers[wildcards.teacher])
@@ -96,9 +97,11 @@ class Needs:
 
     def _passes(self, stage: str, wildcards: Any) -> int:
         """Return how many times networks see every window."""
-        if stage == "predict":
-            how = self.study.config.predict
+        if stage in ("predict", "corrupt"):
+            how, corrupted = self.study.config.predict, self.study.config.corrupted
             views = len(how.scales) * (8 if how.turns else 1)
+            if stage == "corrupt":
+                views *= len(corrupted.kinds) * len(corrupted.severities)
             return views * len(self.study.members(wildcards.experiment, Run.named(wildcards.run)))
         if stage == "depth":
             return 8 if self.study.teachers[wildcards.teacher].depth.turns else 1

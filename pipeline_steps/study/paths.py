@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pipeline_steps.study.about import About
 from pipeline_steps.study.config import Loaded
+from pipeline_steps.study.corruptions import corruptions
 from pipeline_steps.study.layout import CONFIG, PREPROCESSOR
 from pipeline_steps.study.params.base import as_json
 from pipeline_steps.study.prompts import Prompts
@@ -152,11 +153,21 @@ class Paths:
         """Return the confusion counts of a map."""
         return f"results/score/{experiment}/{run}/{scene}.json"
 
+    def corruptions(self) -> list[str]:
+        """Return the confusion counts of corrupted scenes, if the study asks for them."""
+        found = corruptions(self.study)
+        return [f"results/corrupt/{name}/{run.name}/{scene}.json" for name, run, scene in found]
+
+    def first_corruptions(self) -> list[str]:
+        """Return those of them that are of one run: it has met all that others have."""
+        found = self.corruptions()
+        return [file for file in found if os.path.dirname(file) == os.path.dirname(found[0])]
+
     def manifests_of(self, files: Iterable[str]) -> list[str]:
         """Return where the manifests of maps, of confusion counts or of depths' quality lie."""
         folders = [
             file.removesuffix(".json")
-            if file.startswith("results/score/")
+            if file.startswith(("results/score/", "results/corrupt/"))
             else os.path.dirname(file)
             for file in files
         ]

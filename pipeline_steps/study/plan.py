@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline_steps.study.config import Loaded
+from pipeline_steps.study.corruptions import corruptions
 from pipeline_steps.study.params.base import StageParams
 from pipeline_steps.study.params.fetch import Model
 from pipeline_steps.study.params.network import Network
@@ -108,7 +109,7 @@ def plan_of(study: Loaded) -> Plan:
     once += (len(scenes) if config.synthesize else 0) + len(adapted) + len(_seen(study))
     # the rule `all` counts too
     jobs = once + len(trained) + sum(map(len, mapped)) + sum(map(len, tested)) + 1
-    jobs += sum(map(len, mapped)) if config.deliver else 0
+    jobs += (sum(map(len, mapped)) if config.deliver else 0) + len(corruptions(study))
     # an export is one of a bundle
     jobs += len(trained) * (bool(config.bundle or config.export) + bool(config.export))
     jobs += 2 + len(study.split("test")) if any(tested) else 0

@@ -18,8 +18,8 @@ from tests.data.studies import ROOT, TINY_ROWS, row, tiny_study, write_study
 DOCS = ROOT / "docs" / "invalidation.md"
 ORDER = (
     *("synthesize", "check", "fetch", "tile", "split", "stretch", "strata", "adapt", "depth"),
-    *("train", "bundle", "export", "predict", "predict_folder", "score", "deliver", "tabulate"),
-    "report",
+    *("train", "bundle", "export", "predict", "predict_folder", "score", "corrupt", "deliver"),
+    *("tabulate", "report"),
 )
 """Rules, as they follow one another."""
 
@@ -192,6 +192,7 @@ CONTRACT = [
     key("strata", "height_m", [3.0], STRATA),
     # how many jobs there are is told by `check`
     added("deliver", {"deliver"} | CHECK),
+    added("corrupt", {"corrupt"} | CHECK),
     added("bundle", {"bundle"} | CHECK),
     added("export", {"bundle", "export"} | CHECK),
     key("predict", "overlap", 0.5, PREDICT),

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline_steps import (
     bundle,
     check,
+    corrupt,
     depth,
     fetch,
     map,
@@ -105,12 +106,30 @@ def _score(root: Path) -> None:
     score.run(*inputs, counts, "plain", 0, None, score.Params())
 
 
+def _corrupt(root: Path) -> None:
+    model = root / "train" / "plain" / "seed-0" / "manifest.json"
+    counts = root / "corrupt" / "plain" / "seed-0" / "town.json"
+    inputs = ([model], root / "tile" / "town" / "manifest.json", [], [], counts, "plain", 0, None)
+    params = corrupt.Params(kinds=("haze", "jpeg"), severities=(1, 5))
+    corrupt.run(*inputs, corrupt.Predict(**HOW), params)
+
+
 def _tabulate(root: Path) -> None:
     counts = [root / "score" / "plain" / "seed-0" / "town.json"]
+    corruptions = [root / "corrupt" / "plain" / "seed-0" / "town.json"]
     qualities = [root / "depth" / "tiny" / "town" / "quality.json"]
     models = [root / "train" / "plain" / "seed-0" / "manifest.json"]
     findings, nowhere = root / "check" / "findings.json", Transfer(targets=(), learners=())
-    inputs = (counts, qualities, [], models, root / "benchmarks", findings, root / "tabulate")
+    inputs = (
+        counts,
+        corruptions,
+        qualities,
+        [],
+        models,
+        root / "benchmarks",
+        findings,
+        root / "tabulate",
+    )
     tabulate.run(*inputs, [], nowhere, tabulate.Params())
 
 
@@ -161,6 +180,9 @@ STAGES = {
     ),
     "score": Stage(
         _score, ("score/plain/seed-0/town.json", "score/plain/seed-0/town/manifest.json")
+    ),
+    "corrupt": Stage(
+        _corrupt, ("corrupt/plain/seed-0/town.json", "corrupt/plain/seed-0/town/manifest.json")
     ),
     "tabulate": Stage(
         _tabulate, ("tabulate/overall.csv", "tabulate/scenes.csv", "tabulate/manifest.json")

@@ -50,6 +50,7 @@ class Results:
         self.tiles, self.depths, self.maps, self.histories, self.counts = [], [], [], [], []
         self.splits, self.limits, self.prompts, self.qualities = [], None, [], []
         self.panels, self.confidences, self.models, self.weights = [], [], [], []
+        self.corruptions = []
 
     def scene(self, name, *labels, image=128, dtype=np.uint8, elevation=()):
         """Tile a scene of one raster, or of many."""
@@ -174,7 +175,8 @@ class Results:
         tables = self.folder / "tabulate"
         findings = self.folder / "findings.json"
         findings.write_text('{"leaks": []}')
-        inputs = (self.counts, self.qualities, [], [], self.folder / "benchmarks", findings)
+        inputs = (self.counts, self.corruptions, self.qualities, [], [])
+        inputs += (self.folder / "benchmarks", findings)
         tabulate.run(*inputs, tables, [], NOWHERE, tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(
@@ -183,11 +185,15 @@ class Results:
             self.maps,
             self.confidences,
             self.counts,
+            self.corruptions,
             self.models,
             self.weights,
             self.histories,
             self.panels,
-            [tables / f"{name}.csv" for name in TABLES],
+            [
+                tables / f"{name}.csv"
+                for name in (*TABLES, *(["corruptions"] if self.corruptions else []))
+            ],
             self.splits,
             stretch_file(self.folder, self.limits),
             page,

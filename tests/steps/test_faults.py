@@ -42,6 +42,7 @@ READ_BY = {
     "predict/plain/seed-0/town/confidence.tif": "score",
     "strata/town/manifest.json": "score",
     "score/plain/seed-0/town.json": "tabulate",
+    "corrupt/plain/seed-0/town.json": "tabulate",
     "check/findings.json": "tabulate",
 }
 """What a study makes, and a stage that reads it."""
@@ -66,7 +67,8 @@ def _cases():
 
 
 CASES = list(_cases())
-HARMLESS = {"score/plain/seed-0/town/manifest.json", "check/manifest.json"}
+HARMLESS = {f"{stage}/plain/seed-0/town/manifest.json" for stage in ("score", "corrupt")}
+HARMLESS |= {"check/manifest.json"}
 """Manifests that tell of a file which is read, and are not read for what they say."""
 
 

@@ -708,3 +708,29 @@ def test_the_page_says_each_note_once(results):
     text = parsed(page).text
     assert text.count("summed over all test scenes") == 1
     assert text.count("least error that any scale and shift gives") == 1
+
+
+def corrupted_town(results):
+    """Leave what ``corrupt`` counted of the town, and a table of it."""
+    results.scene("harbour", HALVES).map("deep", "harbour", HALVES)
+    facts = {"experiment": "deep", "seed": 0, "fold": None, "scene": "harbour", "left_out": {}}
+    facts["kinds"] = {"haze": {"1": np.eye(3, dtype=int).tolist(), "5": [[1, 1, 0]] * 3}}
+    file = results.folder / "corrupt" / "harbour.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(facts))
+    results.corruptions.append(file)
+    return results
+
+
+def test_corruptions_are_a_part_of_the_page_with_both_figures_and_their_table(results):
+    page, figures = corrupted_town(results).report()
+
+    names = {file.stem for file in figures.iterdir()}
+    assert names == OF_ONE | {"scene_harbour", "corruptions", "corrupted"}
+    text = page.read_text(encoding="utf-8")
+    assert '<section id="robustness"' in text and '<a href="#robustness">' in text
+    assert "Table: corruptions" in text
+
+
+def test_without_corruptions_the_page_has_no_part_for_them(drawn):
+    assert "robustness" not in drawn[0].read_text(encoding="utf-8").lower()

@@ -69,6 +69,7 @@ def made(
     cells=(),
     models=(),
     transfer=NOWHERE,
+    corruptions=(),
     **settings,
 ):
     """Tabulate; ``leaks`` are what ``check`` measured, ``divided`` the manifests of divisions."""
@@ -78,7 +79,8 @@ def made(
         splits.append(folder / f"division-{number}.json")
         splits[-1].write_text(json.dumps(facts))
     params = tabulate.Params(digits=digits, **settings)
-    inputs = (counts, list(qualities), splits, list(models), folder / "benchmarks", findings)
+    inputs = (counts, list(corruptions), list(qualities), splits, list(models))
+    inputs += (folder / "benchmarks", findings)
     tabulate.run(*inputs, tables, list(cells), transfer, params)
     return tables
 
@@ -998,3 +1000,90 @@ def test_a_class_that_a_targets_labels_do_not_know_is_left_out_of_its_mean(tmp_p
 
     # with road, which the map has and the labels cannot have, it would be a third less
     assert float(row["miou_near"]) == pytest.approx((3 / 5 + 3 / 6) / 2)
+
+
+WORSE, WORST = [[2, 2], [1, 3]], [[1, 3], [2, 2]]
+
+
+def corrupted(folder, experiment, seed, scene, kinds, left_out=(), fold=None):
+    """Write the counts of a corrupted scene, as ``corrupt`` does."""
+    file = folder / "corrupt" / experiment / f"{seed}-{fold}" / f"{scene}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"experiment": experiment, "seed": seed, "fold": fold, "scene": scene}
+    facts |= {"classes": NAMES, "left_out": dict(left_out), "kinds": kinds}
+    file.write_text(json.dumps(facts))
+    return file
+
+
+def miou(*matrices):
+    matrix = np.sum(matrices, axis=0)
+    hit = np.diagonal(matrix)
+    return float(np.mean(hit / (matrix.sum(0) + matrix.sum(1) - hit)))
+
+
+def test_corruptions_have_a_row_for_each_kind_and_experiment_over_seeds(tmp_path):
+    counts = [counted(tmp_path, "deep", n, "town", m) for n, m in enumerate((GOOD, FAIR))]
+    others = [
+        corrupted(tmp_path, "deep", 0, "town", {"haze": {"1": GOOD, "4": WORSE}}),
+        corrupted(tmp_path, "deep", 1, "town", {"haze": {"1": WORSE, "4": WORST}}),
+    ]
+
+    row = one(read(made(tmp_path, counts, corruptions=others), "corruptions"))
+
+    assert (row["kind"], row["experiment"], row["seeds"]) == ("haze", "deep", "2")
+    at = {"clean": [GOOD, FAIR], "1": [GOOD, WORSE], "4": [WORSE, WORST]}
+    found = {name: np.array([miou(m) for m in matrices]) for name, matrices in at.items()}
+    found["mean"] = (found["1"] + found["4"]) / 2
+    for name, values in found.items():
+        assert float(row[f"miou_{name}"]) == pytest.approx(values.mean())
+        assert float(row[f"miou_{name}_sd"]) == pytest.approx(values.std(ddof=1))
+    lost = found["clean"] - found["mean"]
+    assert float(row["drop"]) == pytest.approx(lost.mean())
+    assert float(row["drop_sd"]) == pytest.approx(lost.std(ddof=1))
+
+
+def test_clean_and_corrupted_counts_are_summed_over_the_same_scenes_and_folds(tmp_path):
+    kinds = {"haze": {"1": WORSE}, "sun": {"1": WORST}}
+    places = [("town", 0), ("port", 1), ("mill", 0)]
+    matrices = dict(zip(places, (GOOD, FAIR, [[9, 0], [9, 0]]), strict=True))
+    counts = [counted(tmp_path, "n", 0, s, m, fold=f) for (s, f), m in matrices.items()]
+    lacks = {"sun": "has no elevation"}
+    others = [
+        corrupted(tmp_path, "n", 0, "town", kinds, fold=0),
+        corrupted(tmp_path, "n", 0, "port", {"haze": {"1": GOOD}}, lacks, fold=1),
+    ]
+
+    tables = made(tmp_path, counts, corruptions=others)
+
+    rows = {row["kind"]: row for row in read(tables, "corruptions")}
+    assert float(rows["haze"]["miou_clean"]) == pytest.approx(miou(GOOD, FAIR))
+    assert float(rows["haze"]["miou_1"]) == pytest.approx(miou(WORSE, GOOD))
+    assert float(rows["sun"]["miou_clean"]) == pytest.approx(miou(GOOD))
+    note = (tables / "corruptions.md").read_text(encoding="utf-8")
+    assert "Without sun: port, which has no elevation." in note
+
+
+def test_the_best_of_each_kind_is_marked_and_who_was_not_tried_is_named(tmp_path):
+    of = {"a": {"haze": GOOD, "noise": WORST}, "b": {"haze": WORSE, "noise": FAIR}}
+    others = [
+        corrupted(tmp_path, name, 0, "town", {kind: {"3": m} for kind, m in kinds.items()})
+        for name, kinds in of.items()
+    ]
+    counts = [counted(tmp_path, name, 0, "town", GOOD) for name in ("a", "b", "fed")]
+
+    tables = made(tmp_path, counts, corruptions=others)
+
+    text = (tables / "corruptions.md").read_text(encoding="utf-8")
+    lines = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    at = {(row[0], row[1]): row[cells[0].index("miou_3")] for row in cells[2:]}
+    assert list(at) == [("haze", "a"), ("haze", "b"), ("noise", "a"), ("noise", "b")]
+    assert (
+        at["haze", "a"] == f"**{miou(GOOD):.3f}**" and at["noise", "b"] == f"**{miou(FAIR):.3f}**"
+    )
+    assert at["haze", "b"].startswith("<u>") and at["noise", "a"].startswith("<u>")
+    assert "Not tried: fed; when they map they are fed a depth that a network made" in text
+
+
+def test_without_corruptions_there_is_no_table_of_them(tmp_path, two_seeds):
+    assert not (made(tmp_path, two_seeds) / "corruptions.csv").exists()

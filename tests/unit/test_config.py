@@ -79,6 +79,7 @@ CHOSEN = {
     "bundle": {},
     "export": {"window": 64},
     "deliver": {"datetime": "2021-06-01", "polygons": {}},
+    "corrupt": {"scenes": ["south"]},
     "train": {
         "teacher": "local",
         "network": {

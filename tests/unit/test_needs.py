@@ -64,6 +64,8 @@ def test_time_grows_with_pixels_and_with_how_often_networks_see_them(study, tmp_
     assert needs.minutes("tile")(job(), 1) == 30 + 600 / 60
     # eight turns by one network
     assert needs.minutes("predict")(job(), 1) == 60 + 8 * 10 * 600 / 60
+    # the same for each of eight kinds at five severities
+    assert needs.minutes("corrupt")(job(), 1) == 60 + 8 * 5 * 8 * 10 * 600 / 60
     assert needs.minutes("depth")(job(teacher="town"), 1) == 60 + 10 * 600 / 60
 
 

@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from pipeline_steps.study.config import load
+from pipeline_steps.study.errors import StudyError
 from pipeline_steps.study.paths import Paths
 from tests.data.studies import tiny_study
 from tests.data.tiling import write_table
@@ -183,3 +184,58 @@ def test_a_licence_that_is_stated_is_that_of_the_encoder_s_weights(paths, lent):
 
     manifest = "results/adapt/town/manifest.json"
     assert found.stated_licences("own") == ({manifest: "MIT"} if lent else {})
+
+
+FED = {"train": {"network": {"depth": "fed"}}}
+BY_HEIGHT = {"train": {"teacher": "elevation", "network": {"depth": "fed"}}}
+
+
+def tried(paths, **corrupt):
+    experiments = {"plain": PLAIN, "fed": FED, "by-height": BY_HEIGHT}
+    ensembles = {"blind": ["plain", "by-height"], "seeing": ["plain", "fed"]}
+    together = {name: one | {"seeds": [0, 1]} for name, one in experiments.items()}
+    rows = [row("a", "train"), row("b", "test"), row("c", "test")]
+    sections = {"experiments": together, "ensembles": ensembles} | corrupt
+    return paths(*rows, **sections)
+
+
+def test_who_is_fed_a_depth_of_the_clean_image_is_not_tried_on_corrupted_ones(paths):
+    found = tried(paths, corrupt={})
+
+    names = {tuple(one.removesuffix(".json").split("/")[2:]) for one in found.corruptions()}
+    runs = [("plain", "seed-0"), ("plain", "seed-1"), ("by-height", "seed-0")]
+    runs += [("by-height", "seed-1"), ("blind", "seeds")]
+    assert names == {(*run, scene) for run in runs for scene in ("b", "c")}
+    assert len(found.corruptions()) == len(names)
+
+
+def test_scenes_that_are_chosen_are_corrupted_alone_and_without_the_section_none(paths):
+    found = tried(paths, corrupt={"scenes": ["c"]})
+
+    assert {one.rpartition("/")[2] for one in found.corruptions()} == {"c.json"}
+    assert found.first_corruptions() == ["results/corrupt/plain/seed-0/c.json"]
+
+
+def test_without_the_section_nothing_is_corrupted(paths):
+    found = tried(paths)
+
+    assert found.corruptions() == found.first_corruptions() == []
+
+
+def test_a_scene_that_is_not_tested_cannot_be_corrupted(paths):
+    with pytest.raises(StudyError, match=r"corrupt\.scenes has 'a', expected test scenes: b, c"):
+        tried(paths, corrupt={"scenes": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "words"),
+    [
+        ({"severities": [5, 1]}, r"severities is \[5, 1\], expected ascending"),
+        ({"kinds": ["haze", "haze"]}, r"kinds is \['haze', 'haze'\], expected each once"),
+        ({"kinds": ["rain"]}, r"corrupt\.kinds"),
+        ({"severities": [6]}, r"corrupt\.severities"),
+    ],
+)
+def test_kinds_and_severities_that_make_no_sense_are_refused(paths, corrupt, words):
+    with pytest.raises(StudyError, match=words):
+        tried(paths, corrupt=corrupt)

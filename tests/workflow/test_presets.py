@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 from pipeline_steps import check, tile
 from pipeline_steps.study.classes import IGNORE
 from pipeline_steps.study.config import Loaded, load
+from pipeline_steps.study.corruptions import corruptions, tried
 from pipeline_steps.study.paths import Paths
 from pipeline_steps.study.plan import plan_of
 from tests.data.replicas import REPLICAS, write
@@ -145,7 +146,7 @@ def test_ablations_controls_and_baselines_lie_over_any_preset(preset):
     has_elevation = all(scene.elevation for scene in preset.study.scenes.values())
     controls = "_controls_elevation" if has_elevation else "_controls"
 
-    files = ("_depthseg_table2", controls, "_scales", "_baselines", "_depthforge")
+    files = ("_depthseg_table2", controls, "_scales", "_baselines", "_depthforge", "_corruptions")
     found = laid(preset.name, preset.folder, *files)
 
     counts = Counter(cell.grid for cell in found.cells())
@@ -155,6 +156,9 @@ def test_ablations_controls_and_baselines_lie_over_any_preset(preset):
     # nothing starts from random weights, and the study's own experiments are there still
     assert all(one.network.encoder.weights for one in found.trainings.values())
     assert preset.study.trainings.items() <= found.trainings.items()
+    # one control is fed what a teacher made of the clean image
+    assert set(found.experiments) - set(tried(found)) >= {"controls-fed"}
+    assert {scene for _, _, scene in corruptions(found)} == set(found.split("test"))
 
 
 def test_checking_has_nothing_against_a_preset_on_its_data(preset):

@@ -66,8 +66,9 @@ def stale_after(source, study, change):
 
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory, source):
-    """A study of one scene in nine blocks, whose teacher is adapted."""
+    """A study of one scene in nine blocks, whose teacher is adapted, and which is corrupted."""
     config = divided_study({"depthseg": {"seeds": [0]}})
+    config["corrupt"] = {"kinds": ["haze", "sun", "noise"], "severities": [1, 5]}
     return ran(tmp_path_factory.mktemp("blocks"), source, config, [row("east", "blocks")])
 
 
@@ -107,6 +108,22 @@ def test_the_tables_and_the_report_tell_how_the_scene_is_divided(blocks):
     assert "split east: How a scene was divided" in (results / "report/index.html").read_text()
 
 
+def test_the_tested_blocks_of_a_corrupted_scene_are_counted_and_shown(blocks):
+    tested = read(blocks, "split", "east", "manifest.json")["label_counts"]["test"]
+    kinds = read(blocks, "corrupt/depthseg/seed-0/east.json")["kinds"]
+    assert list(kinds) == ["haze", "sun", "noise"]
+    for matrix in (matrix for of in kinds.values() for matrix in of.values()):
+        assert np.array(matrix).sum(axis=1).tolist() == tested
+    found = table(blocks, "corruptions")
+    assert list(found["kind"]) == list(kinds)
+    overall = table(blocks, "overall")["miou"].item()
+    assert found["miou_clean"].to_list() == pytest.approx([overall] * 3)
+    figures = blocks.parent / "results" / "report" / "figures"
+    for name in ("corruptions", "corrupted"):
+        assert (figures / f"{name}.png").stat().st_size > 10_000
+    assert not list((blocks.parent / "results").rglob("*partial*"))
+
+
 def test_nothing_is_stale_after_a_study_of_blocks(blocks, source):
     assert stale(source, blocks) == {}
 
@@ -114,8 +131,21 @@ def test_nothing_is_stale_after_a_study_of_blocks(blocks, source):
 def test_another_division_is_learned_anew_and_tiled_no_more(blocks, source):
     found = stale_after(source, blocks, lambda config: config["split"].update(seed=1))
 
-    stages = "split check adapt depth train predict score tabulate report"
+    stages = "split check adapt depth train predict score corrupt tabulate report"
     assert found == dict.fromkeys(stages.split(), 1)
+
+
+def test_other_severities_are_counted_anew_and_nothing_else_is(blocks, source):
+    found = stale_after(source, blocks, lambda config: config["corrupt"].update(severities=[2]))
+
+    assert found == dict.fromkeys(("corrupt", "tabulate", "report"), 1)
+
+
+def test_other_maps_beside_the_classes_matter_to_no_corrupted_scene(blocks, source):
+    change = {"outputs": ["confidence", "entropy"]}
+    found = stale_after(source, blocks, lambda config: config["predict"].update(change))
+
+    assert "score" in found and "corrupt" not in found
 
 
 # Folds: each scene and each block is tested once

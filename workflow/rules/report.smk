@@ -1,6 +1,7 @@
 FIRST = paths.first_runs()
 MAPS = [paths.map_of(*one) for one in FIRST]
 COUNTS = [paths.count_of(*one) for one in FIRST]
+CORRUPTED = paths.first_corruptions()
 PAGE = f"{workflow.basedir}/workflow/report/page"
 PARTS = ["page.css", "tables.js", "viewer.js", "leaflet/leaflet.js", "leaflet/leaflet.css"]
 PARTS += ["../figures.rst", *(f"../tables/{table}.rst" for table in TABLES)]
@@ -14,6 +15,7 @@ rule report:
         maps=MAPS,
         confidences=[path for one in FIRST for path in paths.beside("confidence", *one)],
         counts=COUNTS,
+        corruptions=CORRUPTED,
         models=paths.models(),
         weights=expand("results/fetch/{m}/manifest.json", m=study.fetched().models),
         splits=splits(study.split("test")),
@@ -22,7 +24,9 @@ rule report:
         panels=ancient(paths.panels()),
         tables=expand("results/tabulate/{table}.csv", table=TABLES),
         tabulated="results/tabulate/manifest.json",
-        told=ancient([*paths.manifests_of([*MAPS, *COUNTS]), "results/stretch/manifest.json"]),
+        told=ancient(
+            [*paths.manifests_of([*MAPS, *COUNTS, *CORRUPTED]), "results/stretch/manifest.json"]
+        ),
         template=f"{PAGE}/index.html.jinja",
         parts=[f"{PAGE}/{name}" for name in PARTS],
     output:
@@ -53,6 +57,7 @@ rule report:
         ' --maps-from "$(list {input.maps:q})"'
         ' --confidences-from "$(list {input.confidences:q})"'
         ' --counts-from "$(list {input.counts:q})"'
+        ' --corruptions-from "$(list {input.corruptions:q})"'
         ' --models-from "$(list {input.models:q})" --weights-from "$(list {input.weights:q})"'
         ' --histories-from "$(list {input.histories:q})"'
         ' --panels-from "$(list {input.panels:q})" --tables-from "$(list {input.tables:q})"'

@@ -1,6 +1,7 @@
 TABLES = ["overall", *(["ablation"] if study.cells() else [])]
 TABLES += ["differences", "classes", "confusion", "scenes"]
 TABLES += [*(["transfer"] if paths.transfer().targets else []), "strata"]
+TABLES += ["corruptions"] if paths.corruptions() else []
 TABLES += ["pairs"] if study.config.tabulate.pairs else []
 TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
 # of maps of depth, where a network predicts any
@@ -16,8 +17,9 @@ QUALITIES = [
 rule tabulate:
     input:
         counts=paths.counts(),
+        corruptions=paths.corruptions(),
         qualities=QUALITIES,
-        told=ancient(paths.manifests_of([*paths.counts(), *QUALITIES])),
+        told=ancient(paths.manifests_of([*paths.counts(), *paths.corruptions(), *QUALITIES])),
         splits=splits(study.split("test")),
         models=paths.models(),
         findings="results/check/findings.json",
@@ -47,7 +49,8 @@ rule tabulate:
         transfer=as_json(paths.transfer()),
     shell:
         'python -m pipeline_steps.tabulate --counts-from "$(list {input.counts:q})"'
-        ' --qualities-from "$(list {input.qualities:q})" --folder results/tabulate'
+        ' --qualities-from "$(list {input.qualities:q})"'
+        ' --corruptions-from "$(list {input.corruptions:q})" --folder results/tabulate'
         ' --splits-from "$(list {input.splits:q})" --findings {input.findings:q}'
         ' --models-from "$(list {input.models:q})" --benchmarks benchmarks'
         " --transfer {params.transfer:q} --cells {params.cells:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
