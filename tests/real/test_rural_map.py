@@ -70,7 +70,7 @@ def test_the_probabilities_have_the_map_s_class_on_top_and_add_up(rural):
     _, _, folder = rural
     classes, _ = read(folder / "classes.tif")
     is_valid = classes != IGNORE
-    shares = np.asarray(open_array(folder / "probabilities.zarr", "probabilities"))[:, is_valid]
+    shares = open_array(folder / "probabilities.zarr", "probabilities")[:][:, is_valid]
 
     top = np.take_along_axis(shares, classes[is_valid][None].astype(int), 0)[0]
     assert (top >= shares.max(0)).all()

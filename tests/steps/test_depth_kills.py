@@ -59,7 +59,9 @@ def test_fifty_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(
     expected = {name: digest_of(whole / name) for name in NAMES}
     rng, kills, finished, carried = random.Random(0), 0, 0, 0
 
-    while kills < KILLS or not finished:
+    # on a busy machine fewer of them meet a run at work
+    while kills < KILLS or carried <= KILLS / 5 or not finished:
+        assert kills < 10 * KILLS
         process = started(*inputs, disturbed)
         process.join(rng.uniform(0.05, 1) * length)
         if process.exitcode is None:
@@ -74,8 +76,6 @@ def test_fifty_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(
         assert not list(disturbed.rglob("*.partial"))
         finished += 1
         shutil.rmtree(disturbed)
-
-    assert carried > KILLS / 5
 
 
 def test_what_a_killed_run_has_said_is_not_asked_for_again(tmp_path, inputs, monkeypatch):

@@ -60,7 +60,7 @@ def count(net):
 def test_every_kind_trains_all_that_is_trainable_and_classifies_each_pixel(chosen):
     net = network(*chosen)
 
-    logits, depth = net(image(32, 64), torch.rand(2, 1, 32, 64))
+    logits, depth, *_ = net(image(32, 64), torch.rand(2, 1, 32, 64))
     functional.cross_entropy(logits, torch.zeros(2, 32, 64, dtype=torch.long)).backward()
 
     assert net.training and not net.sees_depth

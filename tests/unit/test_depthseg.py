@@ -71,7 +71,7 @@ def kinds(module, kind):
     ids=str,
 )
 def test_logits_and_depth_have_the_size_of_the_image(settings):
-    logits, depth = network(**settings)(image())
+    logits, depth, *_ = network(**settings)(image())
 
     assert logits.shape == (2, CLASSES, 64, 96)
     assert depth.shape == (2, 1, 64, 96)

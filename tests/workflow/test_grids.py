@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from pipeline_steps.study.commands import PATIENT
 from tests.data.studies import ROOT, TINY_ROWS, snakemake, tiny_study, write_study
 
 pytestmark = pytest.mark.slow
@@ -115,10 +116,8 @@ time.sleep(30)
 
 
 def test_a_training_that_is_ended_has_time_to_save_before_its_shell_is_gone(tmp_path):
-    rule = (ROOT / "workflow" / "rules" / "train.smk").read_text()
-    (first,) = re.findall(r'shell:\n\s+"([^{]+)\{params.python:q\}', rule)
     last = "|| (tail -n 1 log >&2; false)"
-    command = f"set -euo pipefail; {first} {sys.executable} -c '{WAITS}' saved 2> log {last}"
+    command = f"set -euo pipefail; {PATIENT} {sys.executable} -c '{WAITS}' saved 2> log {last}"
     shell = ["bash", "-c", command]
     options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(shell, start_new_session=True, **options) as job:
