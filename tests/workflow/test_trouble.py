@@ -224,6 +224,10 @@ def test_what_was_damaged_behind_snakemake_s_back_is_an_error(
     assert same_tables(again, finished)
 
 
+GIVES_WAY = "Directory cannot be locked", "a concurrent process has deleted it"
+"""What Snakemake says where another run was at work a moment before."""
+
+
 def test_of_two_runs_in_one_folder_one_gives_way(source, again, finished):
     for folder in ("score", "tabulate", "report"):
         shutil.rmtree(again.parent / "results" / folder)
@@ -231,9 +235,12 @@ def test_of_two_runs_in_one_folder_one_gives_way(source, again, finished):
     runs = [subprocess.Popen(command(source, again), **settings) for _ in range(2)]
     said = [run.communicate()[1] for run in runs]
 
-    assert 0 in [run.returncode for run in runs]
     for run, text in zip(runs, said, strict=True):
-        assert run.returncode == 0 or "Directory cannot be locked" in text
+        assert run.returncode == 0 or any(words in text for words in GIVES_WAY), text
+    if 0 not in [run.returncode for run in runs]:
+        # seldom, each meets the other: then nothing is lost either
+        done = snakemake(source, again, "--rerun-incomplete")
+        assert done.returncode == 0, done.stderr
     assert same_tables(again, finished)
 
 
