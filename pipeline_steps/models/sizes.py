@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pipeline_steps.models import baseline, depthseg
+from pipeline_steps.models import baseline, depthforge, depthseg
 from pipeline_steps.models.layers import parameters_of
 
 
@@ -15,13 +15,13 @@ def sizes_of(
     """Return how many parameters the config's ``train.network`` has, and how many are trained.
 
     ``rgb`` are the places of red, green and blue among the ``bands`` of an image. Without weights,
-    and for DepthSeg without memory. Raises ValueError where no network comes of the settings.
+    and but for baselines without memory. Raises ValueError where no network comes of the settings.
     """
-    if settings["model"] == "depthseg":
-        with torch.device("meta"):
-            network = depthseg.build(classes, None, depthseg.resolved(settings, None, bands, rgb))
-    else:
-        # built by a trial on an image, which needs numbers
-        network = baseline.build(classes, None, baseline.resolved(settings, None, bands, rgb))
+    model = {"baseline": baseline, "depthforge": depthforge, "depthseg": depthseg}[
+        settings["model"]
+    ]
+    # a baseline is built by a trial on an image, which needs numbers
+    with torch.device("cpu" if model is baseline else "meta"):
+        network = model.build(classes, None, model.resolved(settings, None, bands, rgb))
     parts = parameters_of(network).values()
     return sum(count for count, _ in parts), sum(trained for _, trained in parts)

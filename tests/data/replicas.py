@@ -52,19 +52,36 @@ class Replica:
 
 def write(name: str, root: Path) -> dict[str, Counter[str]]:
     """Write the replica of a preset; return how many pixels of each class every scene has."""
-    replica, places = REPLICAS[name], itertools.count()
+    found = REPLICAS[name]
+    # several data sets lie side by side, in folders
+    parts = {"": found} if isinstance(found, Replica) else found
+    truth: dict[str, Counter[str]] = {}
+    for folder, replica in parts.items():
+        truth |= _write_replica(replica, root / folder)
+    if name.startswith("potsdam"):
+        _spoil(root)
+    return truth
+
+
+def _write_replica(replica: Replica, root: Path) -> dict[str, Counter[str]]:
+    places = itertools.count()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         truth = {
             scene: sum((_write_shot(replica, s, next(places), root) for s in shots), Counter())
             for scene, shots in replica.scenes.items()
         }
-        if name.startswith("potsdam"):
-            _spoil(root)
     for file, scene in replica.lists.items():
         names = [Path(shot.image).name for shot in replica.scenes[scene]]
         (root / file).write_text("\n".join(names) + "\n")
     return truth
+
+
+def _named(replica: Replica, **scenes: str) -> Replica:
+    """Return some scenes of a replica: what a study calls each, and what the replica does."""
+    return dataclasses.replace(
+        replica, scenes={name: replica.scenes[scene] for name, scene in scenes.items()}
+    )
 
 
 def _write_shot(replica: Replica, shot: Shot, place: int, root: Path) -> Counter[str]:
@@ -332,28 +349,29 @@ CLASSES_OF_CITYSCAPES = {
 IDS_OF_CITYSCAPES = {value: CLASSES_OF_CITYSCAPES.get(value) for value in range(34)}
 
 
-def _town(split: str, town: str, root: str = "") -> Shot:
+def _town(split: str, town: str) -> Shot:
     name = f"{split}/{town}/{town}_000000_000019"
     return Shot(
-        f"{root}leftImg8bit/{name}_leftImg8bit.png",
-        None if split == "test" else f"{root}gtFine/{name}_gtFine_labelIds.png",
+        f"leftImg8bit/{name}_leftImg8bit.png",
+        None if split == "test" else f"gtFine/{name}_gtFine_labelIds.png",
     )
+
+
+VAL_TOWNS = ("frankfurt", "lindau", "munster")
 
 
 def _cityscapes() -> Replica:
     scenes = {
         "train": [_town("train", "aachen"), _town("train", "ulm")],
-        **{town: [_town("val", town)] for town in ("frankfurt", "lindau", "munster")},
+        **{town: [_town("val", town)] for town in VAL_TOWNS},
         "test": [_town("test", "berlin")],
     }
     return Replica(IDS_OF_CITYSCAPES, scenes)
 
 
 def _gta5() -> Replica:
-    frames = [Shot(f"gta5/images/{n}.png", f"gta5/labels/{n}.png") for n in ("00001", "24966")]
-    towns = ("frankfurt", "lindau", "munster")
-    scenes = {"gta5": frames} | {town: [_town("val", town, "cityscapes/")] for town in towns}
-    return Replica(IDS_OF_CITYSCAPES | {34: None}, scenes, as_palette=True)
+    frames = [Shot(f"images/{n}.png", f"labels/{n}.png") for n in ("00001", "24966")]
+    return Replica(IDS_OF_CITYSCAPES | {34: None}, {"gta5": frames}, as_palette=True)
 
 
 def _bdd100k() -> Replica:
@@ -419,7 +437,41 @@ def _liuzhou() -> Replica:
     return Replica(codes, scenes, crs="EPSG:32649", gsd=0.5)
 
 
-REPLICAS = {
+def _dgss(more: dict[str, Replica], *towns: str) -> dict[str, Replica]:
+    """Return the data sets that both protocols of domain generalisation have, and ``more``."""
+    return more | {
+        "cityscapes": _named(_cityscapes(), **{town: town for town in (*towns, *VAL_TOWNS)}),
+        "bdd100k": _named(_bdd100k(), bdd100k="val"),
+        "mapillary": _named(_mapillary(), mapillary="validation"),
+    }
+
+
+def _irrg() -> Replica:
+    """Return Potsdam in near infrared, red and green."""
+    potsdam = _potsdam(None)
+    image = "3_Ortho_IRRG/top_potsdam_{}_IRRG.tif".format
+    scenes = {
+        scene: [dataclasses.replace(shot, image=image(scene))]
+        for scene, (shot,) in potsdam.scenes.items()
+    }
+    return dataclasses.replace(potsdam, scenes=scenes)
+
+
+def _continents() -> Replica:
+    replica, tiles = _openearthmap(), ("aachen_1", "dhaka_2", "accra_3", "lima_4", "austin_5")
+    names = ("europe", "asia", "africa", "south_america", "north_america", "oceania")
+    scenes = {}
+    for split, (continent, tile) in itertools.product(
+        ("train", "val"), zip(names, (*tiles, "tonga_6"), strict=True)
+    ):
+        region, number = tile.split("_")
+        file = f"{region}_{number}{'' if split == 'train' else 0}.tif"
+        scenes[f"{continent}_{split}"] = [Shot(f"{region}/images/{file}", f"{region}/labels/{file}")]
+    lists = {f"{scene}.txt": scene for scene in scenes}
+    return dataclasses.replace(replica, scenes=scenes, lists=lists)
+
+
+REPLICAS: dict[str, Replica | dict[str, Replica]] = {
     "potsdam": _potsdam(None),
     "potsdam_with_clutter": _potsdam("clutter"),
     "vaihingen": _vaihingen(None),
@@ -430,9 +482,15 @@ REPLICAS = {
     "isaid": _isaid(),
     "deepglobe": _deepglobe(),
     "cityscapes": _cityscapes(),
-    "gta5": _gta5(),
     "bdd100k": _bdd100k(),
     "acdc": _acdc(),
     "mapillary": _mapillary(),
     "liuzhou": _liuzhou(),
+    "dgss_gta": _dgss({"gta5": _gta5()}),
+    "dgss_cityscapes": _dgss(
+        {"acdc": _named(_acdc(), fog="fog_val", night="night_val", rain="rain_val", snow="snow_val")},
+        "train",
+    ),
+    "_dg_potsdam_vaihingen": {"potsdam": _irrg(), "vaihingen": _vaihingen(None)},
+    "_dg_openearthmap": _continents(),
 }
