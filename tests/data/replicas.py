@@ -466,7 +466,9 @@ def _continents() -> Replica:
     ):
         region, number = tile.split("_")
         file = f"{region}_{number}{'' if split == 'train' else 0}.tif"
-        scenes[f"{continent}_{split}"] = [Shot(f"{region}/images/{file}", f"{region}/labels/{file}")]
+        scenes[f"{continent}_{split}"] = [
+            Shot(f"{region}/images/{file}", f"{region}/labels/{file}")
+        ]
     lists = {f"{scene}.txt": scene for scene in scenes}
     return dataclasses.replace(replica, scenes=scenes, lists=lists)
 
@@ -488,7 +490,11 @@ REPLICAS: dict[str, Replica | dict[str, Replica]] = {
     "liuzhou": _liuzhou(),
     "dgss_gta": _dgss({"gta5": _gta5()}),
     "dgss_cityscapes": _dgss(
-        {"acdc": _named(_acdc(), fog="fog_val", night="night_val", rain="rain_val", snow="snow_val")},
+        {
+            "acdc": _named(
+                _acdc(), fog="fog_val", night="night_val", rain="rain_val", snow="snow_val"
+            )
+        },
         "train",
     ),
     "_dg_potsdam_vaihingen": {"potsdam": _irrg(), "vaihingen": _vaihingen(None)},
