@@ -1,6 +1,5 @@
 """Add counts over scenes and seeds, and print the tables: CSV, Markdown, LaTeX and HTML."""
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pipeline_steps.presentation.ablation import ABLATION_NOTE, ablation_table
 from pipeline_steps.presentation.confusion import CONFUSION_NOTE, confusion_table
 from pipeline_steps.presentation.corruptions import write_corruptions
 from pipeline_steps.presentation.cost import COST_NOTE, cost_table
-from pipeline_steps.presentation.counts import read_counts
+from pipeline_steps.presentation.counts import lines_of, read_counts
 from pipeline_steps.presentation.depth_tables import (
     CLASSES_NOTE,
     DEPTH_NOTE,
@@ -64,9 +63,9 @@ RANKED = ("miou", "kappa", "oa", "boundary_iou", "block_miou")
 
 
 def run(
-    counts: list[Path],
-    corruptions: list[Path],
-    qualities: list[Path],
+    counts: Path,
+    corruptions: Path,
+    qualities: Path,
     splits: list[Path],
     models: list[Path],
     benchmarks: Path,
@@ -80,13 +79,12 @@ def run(
 
     Where there are ``cells``, the experiments of grids, ``ablation`` too, where ``transfer`` has
     domains or any ``corruptions`` tables of that name, and ``pairs`` where some are asked for.
-    ``counts`` are the files of ``score``, in the order the experiments shall have, ``corruptions``
-    those of ``corrupt``, ``qualities`` of ``depth``, ``splits`` manifests of divided scenes,
-    ``models`` those of trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder
-    of jobs' run times.
+    ``counts``, ``corruptions`` and ``qualities`` are what ``gather`` made, with experiments in the
+    order that they shall have, ``splits`` manifests of divided scenes, ``models`` those of
+    trainings, ``findings`` what ``check`` wrote; ``benchmarks`` is the folder of jobs' run times.
     """
     # not of what `check` found, which names files where they lie
-    read = (*counts, *corruptions, *qualities, *splits, *models)
+    read = (counts, corruptions, qualities, *splits, *models)
     study = lineage_of({path: digest_of(path) for path in read})
     found = read_counts(counts, params.resample)
     overall = overall_table(found)
@@ -98,14 +96,14 @@ def run(
     write("calibration", calibration, CALIBRATION_NOTE)
     write("reliability", reliability, CALIBRATION_NOTE)
     write("cost", cost_table(_trained(models), _runs(found), benchmarks), COST_NOTE)
-    depth = [json.loads(path.read_text()) for path in qualities]
+    depth = list(lines_of(qualities))
     write("depth", depth_table(depth), DEPTH_NOTE, HIDDEN_OF_DEPTH)
     write("depth_classes", depth_class_table(depth, found[0]["classes"]), CLASSES_NOTE)
     if any(one["depth"] for one in found):
         write("depth_predicted", predicted_table(found), PREDICTED_NOTE)
     if cells:
         write("ablation", ablation_table(overall, cells, found, params.resample), ABLATION_NOTE)
-    write_corruptions(write, [json.loads(path.read_text()) for path in corruptions], found)
+    write_corruptions(write, list(lines_of(corruptions)), found)
     if transfer.targets:
         table = transfer_table(found, transfer, params.crosswalk)
         note = TRANSFER_NOTE + crosswalk_note(params.crosswalk)

@@ -15,7 +15,8 @@ Crosswalk = Mapping[str, Sequence[str]]
 TRANSFER_NOTE = (
     "source is the domains that an experiment learned from. A column miou_… is the mIoU on the test"
     " scenes of one domain, whose counts are summed before any score is taken; a class that the"
-    " labels of that domain do not know is left out of its mean. drop is the mean, over the domains"
+    " labels of that domain do not know is left out of its mean. unseen is the mean of these over"
+    " the domains that an experiment did not learn from. drop is the mean, over the domains"
     " that an experiment did not learn from, of how much less it has there than the experiment of"
     " the same settings that learned from that domain alone; a domain without such an experiment"
     " does not count. Of the experiments that did not learn from a domain the best is bold, the"
@@ -24,7 +25,7 @@ TRANSFER_NOTE = (
 
 
 def transfer_table(found: Counted, transfer: Transfer, crosswalk: Crosswalk) -> pd.DataFrame:
-    """Return a row for each experiment: its mIoU on each domain, and the drop to learning there.
+    """Return a row for each experiment: its mIoU on each domain, on unseen ones, and the drop.
 
     Raises KeyError where a class of ``found`` is in no class of a ``crosswalk`` that is not empty.
     """
@@ -42,6 +43,8 @@ def transfer_table(found: Counted, transfer: Transfer, crosswalk: Crosswalk) -> 
             home = learner.at_home.get(domain)
             is_foreign = home is not None and domain not in learner.source
             drops[domain] = np.mean(of[home]) - np.mean(of[name]) if is_foreign else np.nan
+        abroad = [of[name] for domain, of in mious.items() if domain not in learner.source]
+        row |= mean_and_sd("unseen", np.mean(abroad, axis=0) if abroad else [])
         row["drop"] = _mean(np.array(list(drops.values())))
         rows.append(row | {f"drop_{domain}": drop for domain, drop in drops.items()})
     return pd.DataFrame(rows)
@@ -53,14 +56,19 @@ def hidden_of_transfer(table: pd.DataFrame) -> list[str]:
 
 
 def rivals(table: pd.DataFrame, transfer: Transfer) -> dict[str, pd.Series]:
-    """Return for each column of mIoU the rows to compare: those that did not learn from it."""
+    """Return for each column of mIoU the rows to compare: those that did not learn from it.
+
+    Means over unseen domains are compared where these are the same for all.
+    """
     sources = {one.experiment: one.source for one in transfer.learners}
-    return {
+    found = {
         f"miou_{target.domain}": table["experiment"].map(
             lambda name, domain=target.domain: domain not in sources[name]
         )
         for target in transfer.targets
     }
+    is_one = len({frozenset(source) for source in sources.values()}) == 1
+    return found | ({"unseen": table["unseen"].notna()} if is_one else {})
 
 
 def crosswalk_note(crosswalk: Crosswalk) -> str:

@@ -171,10 +171,16 @@ def parsed(path: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece: it has its name only when it is whole."""
+    write_lines(path, [text])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write ``lines``, which bring their own ends, as `write_text` writes a text."""
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        partial.write_text(text, encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline_steps.study.errors import StudyError, in_one_line, key_of
 from pipeline_steps.study.params.base import StageParams
-from pipeline_steps.study.params.network import DepthSeg
+from pipeline_steps.study.params.network import Baseline, DepthForge, DepthSeg
 
 Section = TypeVar("Section", bound=StageParams)
 
@@ -22,6 +22,12 @@ MOST = 1_000_000
 
 FIRST: str = DepthSeg.model_fields["model"].default
 """The model of a network that states none."""
+
+KEYS = {
+    one.model_fields["model"].default: one.model_fields.keys()
+    for one in (DepthSeg, DepthForge, Baseline)
+}
+"""Model → the keys of its network."""
 
 
 def overlaid(
@@ -55,7 +61,8 @@ def overlaid(
 def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """Return ``base`` with ``overrides`` laid over it, key by key.
 
-    A network of another model begins anew: it has none of the keys of the one below it.
+    A network of another model begins anew: it has none of the keys of the one below it. A null is
+    what a key is by default, so one of a key that only other models have says nothing.
     """
     both = copy.deepcopy(base)
     for key, value in overrides.items():
@@ -63,6 +70,11 @@ def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
         is_section = isinstance(value, dict) and isinstance(below, dict)
         is_another = is_section and key == NETWORK and _model(value, _model(below)) != _model(below)
         both[key] = merged(below, value) if is_section and not is_another else value
+        if is_section and key == NETWORK:
+            own = KEYS.get(_model(both[key]), ())
+            for other in set().union(*KEYS.values()).difference(own):
+                if both[key].get(other, other) is None:
+                    del both[key][other]
     return both
 
 

@@ -112,7 +112,7 @@ def plan_of(study: Loaded) -> Plan:
     jobs += (sum(map(len, mapped)) if config.deliver else 0) + len(corruptions(study))
     # an export is one of a bundle
     jobs += len(trained) * (bool(config.bundle or config.export) + bool(config.export))
-    jobs += 2 + len(study.split("test")) if any(tested) else 0
+    jobs += 3 + len(study.split("test")) if any(tested) else 0
     kept = [training for training in study.trainings.values() if training.feature_cache]
     cached = [_cached(training, study.teachers, config.fetch.models) for training in kept]
     return Plan(

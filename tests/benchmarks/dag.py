@@ -1,7 +1,7 @@
 """Time what Snakemake does with no work to do: ``python -m tests.benchmarks.dag``.
 
 Finished studies of 10, 100 and 1000 scenes, half of them to learn from and half to be tested on, by
-8 experiments of 3 seeds: 1000 scenes are 27 531 jobs. Metadata only: inputs and outputs are files
+8 experiments of 3 seeds: 1000 scenes are 27 532 jobs. Metadata only: inputs and outputs are files
 of a byte or none, with the times and the records that Snakemake itself writes when a job ends; that
 it then finds nothing to be done says that they are right. Each call is a process of its own:
 

@@ -19,14 +19,15 @@ DOCS = ROOT / "docs" / "invalidation.md"
 ORDER = (
     *("synthesize", "check", "fetch", "tile", "split", "stretch", "strata", "adapt", "depth"),
     *("train", "bundle", "export", "predict", "predict_folder", "score", "corrupt", "deliver"),
-    *("tabulate", "report"),
+    *("gather", "tabulate", "report"),
 )
 """Rules, as they follow one another."""
 
 TABLES = {"tabulate", "report"}
 CHECK = {"check"} | TABLES
 """The tables say what training and test share, which `check` has measured."""
-SCORE = {"score"} | TABLES
+GATHER = {"gather"} | TABLES
+SCORE = {"score"} | GATHER
 STRATA = {"strata"} | SCORE
 PREDICT = {"predict"} | SCORE
 TRAIN = {"train"} | PREDICT
@@ -39,9 +40,9 @@ TILE = {"tile", "strata"} | LOSSES
 EVERYTHING = {"synthesize", "check", "stretch"} | TILE
 
 # of the one test scene: by the teacher and by elevation; by either experiment
-OF_HARBOUR = dict.fromkeys(("tile", "strata", *CHECK), 1)
+OF_HARBOUR = dict.fromkeys(("tile", "strata", "check", *GATHER), 1)
 OF_HARBOUR |= dict.fromkeys(("depth", "predict", "score"), 2)
-BEFORE = dict.fromkeys(("synthesize", "check", "tile", "tabulate", "report"), 1)
+BEFORE = dict.fromkeys(("synthesize", "check", "tile", *GATHER), 1)
 
 
 class Project:
@@ -192,7 +193,7 @@ CONTRACT = [
     key("strata", "height_m", [3.0], STRATA),
     # how many jobs there are is told by `check`
     added("deliver", {"deliver"} | CHECK),
-    added("corrupt", {"corrupt"} | CHECK),
+    added("corrupt", {"corrupt", "gather"} | CHECK),
     added("bundle", {"bundle"} | CHECK),
     added("export", {"bundle", "export"} | CHECK),
     key("predict", "overlap", 0.5, PREDICT),
@@ -220,7 +221,7 @@ CONTRACT = [
     Edit(
         "an experiment is removed",
         lambda p: p.configure(lambda c: c["experiments"].pop("elevation")),
-        CHECK,
+        {"gather"} | CHECK,
     ),
     Edit(
         "a seed is added",
@@ -247,7 +248,7 @@ CONTRACT = [
         "a test scene is divided into blocks",
         lambda p: p.list_scenes(TINY_ROWS[0], row("harbour", "blocks")),
         # its depth by the adapted teacher changes, as that of the other scene
-        dict.fromkeys({"split", "adapt"} | CHECK, 1)
+        dict.fromkeys({"split", "adapt", "gather"} | CHECK, 1)
         | dict.fromkeys(("depth", "train", "predict", "score"), 2),
     ),
     Edit("a pixel of a test scene's labels", change_a_label, OF_HARBOUR),

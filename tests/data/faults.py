@@ -15,6 +15,7 @@ from pipeline_steps import (
     corrupt,
     depth,
     fetch,
+    gather,
     map,
     predict,
     score,
@@ -114,23 +115,18 @@ def _corrupt(root: Path) -> None:
     corrupt.run(*inputs, corrupt.Predict(**HOW), params)
 
 
-def _tabulate(root: Path) -> None:
+def _gather(root: Path) -> None:
     counts = [root / "score" / "plain" / "seed-0" / "town.json"]
     corruptions = [root / "corrupt" / "plain" / "seed-0" / "town.json"]
     qualities = [root / "depth" / "tiny" / "town" / "quality.json"]
+    gather.run(counts, corruptions, qualities, root / "gather")
+
+
+def _tabulate(root: Path) -> None:
     models = [root / "train" / "plain" / "seed-0" / "manifest.json"]
     findings, nowhere = root / "check" / "findings.json", Transfer(targets=(), learners=())
-    inputs = (
-        counts,
-        corruptions,
-        qualities,
-        [],
-        models,
-        root / "benchmarks",
-        findings,
-        root / "tabulate",
-    )
-    tabulate.run(*inputs, [], nowhere, tabulate.Params())
+    inputs = (*gather.places_in(root / "gather"), [], models, root / "benchmarks", findings)
+    tabulate.run(*inputs, root / "tabulate", [], nowhere, tabulate.Params())
 
 
 def _of_scene(root: Path) -> list[Path]:
@@ -183,6 +179,10 @@ STAGES = {
     ),
     "corrupt": Stage(
         _corrupt, ("corrupt/plain/seed-0/town.json", "corrupt/plain/seed-0/town/manifest.json")
+    ),
+    "gather": Stage(
+        _gather,
+        (*(str(one) for one in gather.places_in(Path("gather"))), "gather/manifest.json"),
     ),
     "tabulate": Stage(
         _tabulate, ("tabulate/overall.csv", "tabulate/scenes.csv", "tabulate/manifest.json")

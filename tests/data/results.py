@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline_steps import report, tabulate, tile
+from pipeline_steps import gather, report, tabulate, tile
 from pipeline_steps.rasters.raster import Grid
 from pipeline_steps.rasters.store import new_array, open_array
 from pipeline_steps.rasters.writing import write_raster
@@ -175,8 +175,14 @@ class Results:
         tables = self.folder / "tabulate"
         findings = self.folder / "findings.json"
         findings.write_text('{"leaks": []}')
-        inputs = (self.counts, self.corruptions, self.qualities, [], [])
-        inputs += (self.folder / "benchmarks", findings)
+        gather.run(self.counts, self.corruptions, self.qualities, self.folder / "gather")
+        inputs = (
+            *gather.places_in(self.folder / "gather"),
+            [],
+            [],
+            self.folder / "benchmarks",
+            findings,
+        )
         tabulate.run(*inputs, tables, [], NOWHERE, tabulate.Params())
         page, figures = self.folder / "report" / "index.html", self.folder / "report" / "figures"
         report.run(

@@ -33,7 +33,7 @@ READ_BY = {
     "fetch/tiny/preprocessor_config.json": "depth",
     "fetch/tiny/manifest.json": "depth",
     "depth/tiny/town/manifest.json": "train",
-    "depth/tiny/town/quality.json": "tabulate",
+    "depth/tiny/town/quality.json": "gather",
     "train/plain/seed-0/model.safetensors": "predict",
     "train/plain/seed-0/manifest.json": "predict",
     "bundle/plain/model.safetensors": "map",
@@ -41,8 +41,11 @@ READ_BY = {
     "predict/plain/seed-0/town/classes.tif": "score",
     "predict/plain/seed-0/town/confidence.tif": "score",
     "strata/town/manifest.json": "score",
-    "score/plain/seed-0/town.json": "tabulate",
-    "corrupt/plain/seed-0/town.json": "tabulate",
+    "score/plain/seed-0/town.json": "gather",
+    "corrupt/plain/seed-0/town.json": "gather",
+    "gather/counts.jsonl": "tabulate",
+    "gather/corruptions.jsonl": "tabulate",
+    "gather/qualities.jsonl": "tabulate",
     "check/findings.json": "tabulate",
 }
 """What a study makes, and a stage that reads it."""

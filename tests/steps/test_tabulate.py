@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from pipeline_steps import tabulate
+from pipeline_steps import gather, tabulate
 from pipeline_steps.metrics.confusion import scores
 from pipeline_steps.presentation.counts import read_counts
 from pipeline_steps.presentation.depth_tables import PREDICTED
+from pipeline_steps.presentation.transfer import rivals
 from pipeline_steps.study.cells import Cell
 from pipeline_steps.study.transfer import Learner, Target, Transfer
 
@@ -79,8 +80,14 @@ def made(
         splits.append(folder / f"division-{number}.json")
         splits[-1].write_text(json.dumps(facts))
     params = tabulate.Params(digits=digits, **settings)
-    inputs = (counts, list(corruptions), list(qualities), splits, list(models))
-    inputs += (folder / "benchmarks", findings)
+    gather.run(counts, list(corruptions), list(qualities), folder / "gather")
+    inputs = (
+        *gather.places_in(folder / "gather"),
+        splits,
+        list(models),
+        folder / "benchmarks",
+        findings,
+    )
     tabulate.run(*inputs, tables, list(cells), transfer, params)
     return tables
 
@@ -533,7 +540,8 @@ def test_blocks_are_kept_only_where_they_are_what_is_resampled(tmp_path, scenes)
         matrix = blocks.sum(axis=0).tolist()
         counts.append(counted(tmp_path, "deep", 0, f"s{number}", matrix, blocks=blocks.tolist()))
 
-    found = read_counts(counts, "auto")
+    gather.run(counts, [], [], tmp_path / "gather")
+    found = read_counts(gather.places_in(tmp_path / "gather")[0], "auto")
 
     assert {len(one["blocks"]) for one in found} == {5 if scenes == 9 else 1}
     for one, file in zip(found, counts, strict=True):
@@ -905,7 +913,7 @@ def test_transfer_has_a_column_of_miou_for_each_target_and_the_drop_to_learning_
     near, far, both = read(tables, "transfer")
     assert list(near) == [
         *("experiment", "system", "source", "seeds", "miou_near", "miou_near_sd"),
-        *("miou_far", "miou_far_sd", "drop", "drop_near", "drop_far"),
+        *("miou_far", "miou_far_sd", "unseen", "unseen_sd", "drop", "drop_near", "drop_far"),
     ]
     assert [row["source"] for row in (near, far, both)] == ["near", "far", "near+far"]
     good, low = 31 / 40, (1 / 6 + 2 / 7) / 2
@@ -914,6 +922,8 @@ def test_transfer_has_a_column_of_miou_for_each_target_and_the_drop_to_learning_
         assert float(row[f"miou_{abroad}"]) == pytest.approx(low)
         assert float(row["drop"]) == float(row[f"drop_{abroad}"]) == pytest.approx(good - low)
         assert row[f"drop_{home}"] == ""
+        assert float(row["unseen"]) == pytest.approx(low)
+    assert both["unseen"] == both["unseen_sd"] == ""
     assert (both["drop"], both["drop_near"], both["drop_far"]) == ("", "", "")
     text = (tables / "transfer.md").read_text(encoding="utf-8")
     assert "drop_near" not in text and "system" not in text.partition("\n")[0]
@@ -941,7 +951,33 @@ def test_the_drop_is_a_mean_over_targets_where_someone_is_at_home(tmp_path):
     }
     low = (1 / 6 + 2 / 7) / 2
     assert rows["s"]["drop_moon"] == ""
+    assert float(rows["s"]["unseen"]) == pytest.approx(low)
     assert float(rows["s"]["drop"]) == pytest.approx((31 / 40 - low + 7 / 12 - low) / 2)
+
+
+def test_the_best_on_unseen_domains_is_marked_where_all_learned_from_the_same(tmp_path):
+    domains = ("near", "far", "moon")
+    ious = {"n": (GOOD, LOW, FAIR), "m": (GOOD, FAIR, FAIR)}
+    counts = [
+        counted(tmp_path, name, seed, f"{domain}-1", matrix)
+        for name, matrices in ious.items()
+        for seed in (0, 1)
+        for domain, matrix in zip(domains, matrices, strict=True)
+    ]
+    learners = [learner(name, "near") for name in ious]
+
+    tables = made(tmp_path, counts, transfer=crossing(*learners, targets=domains))
+
+    first, second = read(tables, "transfer")
+    low, fair = (1 / 6 + 2 / 7) / 2, 7 / 12
+    assert float(first["unseen"]) == pytest.approx((low + fair) / 2)
+    assert float(second["unseen"]) == pytest.approx(fair)
+    assert float(second["unseen_sd"]) == 0.0
+    assert "**0.583 ± 0.000**" in (tables / "transfer.md").read_text()
+    # of other sources it is a mean of other things
+    other = crossing(learner("n", "near"), learner("m", "far"), targets=domains)
+    tables = made(tmp_path, counts, transfer=other)
+    assert not rivals(pd.read_csv(tables / "transfer.csv"), other).keys() & {"unseen"}
 
 
 def test_counts_of_a_targets_scenes_and_folds_are_summed_for_each_seed(tmp_path):

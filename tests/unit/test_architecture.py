@@ -27,8 +27,8 @@ STEPS = [
     for f in sorted(PACKAGE.glob("*.py"))
     if f.stem not in ("__init__", *COMMANDS)
 ]
-COMMANDED = "map"
-"""The stage whose section is no study's but the command line."""
+SECTIONLESS = {"gather", "map"}
+"""Stages that no study sets: one has no choice to make, the other is told on the command line."""
 
 STAGES = [file.stem for file in sorted(RULES.glob("*.smk")) if file.stem != "common"]
 
@@ -206,7 +206,7 @@ def test_every_stage_is_a_rule_file_a_step_and_a_section():
     sections = {name for name, field in Study.model_fields.items() if _is_section(field)}
 
     assert {f"pipeline_steps.{stage}" for stage in STAGES} == set(STEPS)
-    assert set(STAGES) == sections | {COMMANDED}
+    assert set(STAGES) == sections | SECTIONLESS
 
 
 def _is_section(field):
@@ -234,14 +234,14 @@ def test_a_step_has_a_function_run_and_ends_as_a_command_line(stage):
 
 
 # `fetch` knows one row of its section, `Model`, and not the section
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "fetch"])
+@pytest.mark.parametrize("stage", [one for one in STAGES if one not in ("fetch", "gather")])
 def test_a_step_knows_its_section_as_params(stage):
     defined, imported = top_level(f"pipeline_steps.{stage}")
 
     assert "Params" in defined | imported
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != COMMANDED])
+@pytest.mark.parametrize("stage", [one for one in STAGES if one not in SECTIONLESS])
 def test_the_section_of_a_stage_is_its_own_class(stage):
     assert f"pipeline_steps.study.params.{stage}.Params" in _annotation(stage)
 

@@ -34,8 +34,8 @@ def test_a_study_whose_jobs_were_recorded_as_finished_has_nothing_to_do(tmp_path
 
     jobs = dag._measure(tmp_path, 2, 1, took)
 
-    # all, check, stretch, fetch, adapt, tabulate, report; tiles, and depth by both teachers; strata
-    # of the one that is tested; a training, a map and its counts of each run
-    assert jobs == 7 + 2 + 4 + 1 + 3 * dag.EXPERIMENTS * dag.SEEDS
+    # all, check, stretch, fetch, adapt, gather, tabulate, report; tiles, and depth by both
+    # teachers; strata of the one that is tested; a training, a map and its counts of each run
+    assert jobs == 8 + 2 + 4 + 1 + 3 * dag.EXPERIMENTS * dag.SEEDS
     assert took.keys() == {"fresh 2", "dry 2", "noop 2"}
     assert all(run["peak_rss_gb"] > 0 for some in took.values() for run in some)

@@ -1,6 +1,7 @@
 """What a grid promises: the product of its axes, each a plain experiment with a speaking name."""
 
 import json
+from pathlib import Path
 
 import pytest
 from snakemake.common.configfile import load_configfile
@@ -176,7 +177,8 @@ def test_controls_differ_from_the_full_method_in_nothing_but_depth(grid):
 
 
 def laid(*names):
-    files = [CONFIG / "config.yaml", *(CONFIG / "studies" / f"_{name}.yaml" for name in names)]
+    ours = [one if isinstance(one, Path) else CONFIG / "studies" / f"_{one}.yaml" for one in names]
+    files = [CONFIG / "config.yaml", *ours]
     config = {}
     for file in files:
         update_config(config, load_configfile(str(file)))
@@ -195,6 +197,19 @@ def test_table_two_and_the_controls_lie_over_the_demo():
     assert sizes["S"] < sizes["B"] < sizes["L"]
     plain = found.trainings["depthseg"]
     assert found.trainings["table2-B-both"] == found.trainings["controls-none"] == plain
+
+
+def test_sizes_of_the_encoder_are_an_axis_of_depthforge_too(tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text(
+        "experiments: {sizes: {grid: {network: [tokens, depthforge], encoder: [S, L]}}}"
+    )
+
+    found = laid("pretrained", "depthforge", more).trainings
+
+    for name in ("tokens", "depthforge"):
+        weights = [found[f"sizes-{name}-{size}"].network.encoder.weights for size in "SL"]
+        assert weights == ["dinov2-small", "dinov2-large"]
 
 
 def test_the_controls_with_elevation_take_the_place_of_those_without():

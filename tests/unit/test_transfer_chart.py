@@ -70,6 +70,17 @@ def test_domains_that_were_learned_from_are_outlined():
     assert outlined(found["mean"]) == {(0, 0), (0, 1)}
 
 
+def test_systems_that_learned_from_one_and_the_same_share_a_panel():
+    near = TABLE[TABLE["source"] == "near"]
+
+    (axis,) = panels(near).values()
+
+    assert axis.get_title() == "learned from near"
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
+    assert written(axis) == {(0, 0): "0.800", (0, 1): "0.400", (1, 0): "0.700"}
+    assert outlined(axis) == {(0, 0), (1, 0)}
+
+
 def test_names_are_taken_as_they_are():
     table = TABLE.replace({"system": {"a": "$a_b$"}, "source": {"near": "$x$"}})
     figure = transfer_chart(table.rename(columns={"miou_near": "miou_$x$"}))
@@ -96,4 +107,4 @@ def test_a_table_without_any_score_is_drawn(tmp_path):
 
     transfer_chart(table).savefig(tmp_path / "figure.png", dpi=40)
 
-    assert written(panels(table)["b"]) == {}
+    assert written(panels(table)["learned from near"]) == {}

@@ -129,7 +129,7 @@ def test_other_values_of_a_domain_touch_its_scenes_and_what_hangs_on_them(crosse
         crossed.write_text(before)
 
     # of the four maps, that of `near` by what learned from `near` stays
-    once = dict.fromkeys(("check", "train", "strata", "tabulate", "report"), 1)
+    once = dict.fromkeys(("check", "train", "strata", "gather", "tabulate", "report"), 1)
     assert found == once | {"tile": 2, "predict": 3, "score": 3}
 
 

@@ -14,7 +14,7 @@ EXPERIMENTS, SEEDS, SCENES = 4, 3, 250
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A study with 3000 maps, of which only what `tabulate` reads is there."""
+    """A study with 3000 maps, of which only what `gather` and `tabulate` read is there."""
     folder = tmp_path_factory.mktemp("large study")
     chosen = {
         f"plain-{n}": {"seeds": list(range(SEEDS)), "train": {"network": {"prompter": False}}}
@@ -55,7 +55,7 @@ def test_thousands_of_counts_reach_the_tables(large, source):
                 write(large, f"{scene}/manifest.json", {})
 
     # as a job of a cluster is started, which looks at no other rule
-    done = snakemake(source, large, "--allowed-rules", "tabulate", "--", "tabulate")
+    done = snakemake(source, large, "--allowed-rules", "gather", "tabulate", "--", "tabulate")
 
     assert done.returncode == 0, done.stderr
     with (large.parent / "results" / "tabulate" / "scenes.csv").open(newline="") as file:

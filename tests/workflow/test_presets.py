@@ -218,9 +218,7 @@ def test_every_study_across_domains_is_tried():
 
 
 @pytest.mark.parametrize("overlay", ACROSS)
-def test_a_study_across_domains_has_four_systems_of_every_source_on_every_target(
-    overlay, tmp_path
-):
+def test_a_study_across_domains_has_four_systems_of_every_source_on_every_target(overlay, tmp_path):
     name, domains = ACROSS[overlay]
     truth = write(overlay if overlay in REPLICAS else name, tmp_path / "data")
     study = laid(name, tmp_path, "_depthforge", overlay)

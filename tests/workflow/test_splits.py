@@ -131,14 +131,14 @@ def test_nothing_is_stale_after_a_study_of_blocks(blocks, source):
 def test_another_division_is_learned_anew_and_tiled_no_more(blocks, source):
     found = stale_after(source, blocks, lambda config: config["split"].update(seed=1))
 
-    stages = "split check adapt depth train predict score corrupt tabulate report"
+    stages = "split check adapt depth train predict score corrupt gather tabulate report"
     assert found == dict.fromkeys(stages.split(), 1)
 
 
 def test_other_severities_are_counted_anew_and_nothing_else_is(blocks, source):
     found = stale_after(source, blocks, lambda config: config["corrupt"].update(severities=[2]))
 
-    assert found == dict.fromkeys(("corrupt", "tabulate", "report"), 1)
+    assert found == dict.fromkeys(("corrupt", "gather", "tabulate", "report"), 1)
 
 
 def test_other_maps_beside_the_classes_matter_to_no_corrupted_scene(blocks, source):
@@ -261,13 +261,13 @@ def test_another_seed_is_trained_in_every_fold_and_leaves_the_others_alone(folds
     )
 
     # in each fold a whole scene is tested, and the blocks of the third
-    once = dict.fromkeys(("check", "tabulate", "report"), 1)
+    once = dict.fromkeys(("check", "gather", "tabulate", "report"), 1)
     assert found == once | {"train": 2, "predict": 4, "score": 4}
 
 
 def test_other_folds_divide_and_train_anew_and_tile_no_more(folds, source):
     found = stale_after(source, folds, lambda config: config["split"].update(folds=3))
 
-    stages = {"check", "split", "train", "predict", "score", "tabulate", "report"}
+    stages = {"check", "split", "train", "predict", "score", "gather", "tabulate", "report"}
     assert found.keys() == stages
     assert (found["split"], found["train"]) == (1, 3 * len(SEEDS))

@@ -183,7 +183,8 @@ DAMAGED = [
     ("results/tile/harbour/labels.zarr/0/c/0/0", "results/strata/harbour/manifest.json", "gone"),
     ("results/tile/harbour/image.zarr/0/c/0/0/0", PREDICTED, "flipped"),
     ("results/train/depthseg/seed-0/model.safetensors", PREDICTED, "flipped"),
-    ("results/score/depthseg/seed-0/harbour.json", "results/tabulate/overall.csv", "flipped"),
+    ("results/score/depthseg/seed-0/harbour.json", "results/gather/counts.jsonl", "flipped"),
+    ("results/gather/counts.jsonl", "results/tabulate/overall.csv", "flipped"),
 ]
 """What is damaged, what is made again from it, and how."""
 

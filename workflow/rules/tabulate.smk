@@ -7,19 +7,14 @@ TABLES += ["calibration", "reliability", "cost", "depth", "depth_classes"]
 # of maps of depth, where a network predicts any
 PREDICTING = [name for name in study.experiments if paths.learned_depth(name, "any")]
 TABLES += ["depth_predicted"] if PREDICTING and study.split("test") else []
-QUALITIES = [
-    f"results/depth/{teacher}/{scene}/quality.json"
-    for teacher in study.teachers_used()
-    for scene in study.split("test")
-]
 
 
 rule tabulate:
     input:
-        counts=paths.counts(),
-        corruptions=paths.corruptions(),
-        qualities=QUALITIES,
-        told=ancient(paths.manifests_of([*paths.counts(), *paths.corruptions(), *QUALITIES])),
+        counts="results/gather/counts.jsonl",
+        corruptions="results/gather/corruptions.jsonl",
+        qualities="results/gather/qualities.jsonl",
+        told=ancient("results/gather/manifest.json"),
         splits=splits(study.split("test")),
         models=paths.models(),
         findings="results/check/findings.json",
@@ -48,9 +43,8 @@ rule tabulate:
         cells=as_json(study.cells()),
         transfer=as_json(paths.transfer()),
     shell:
-        'python -m pipeline_steps.tabulate --counts-from "$(list {input.counts:q})"'
-        ' --qualities-from "$(list {input.qualities:q})"'
-        ' --corruptions-from "$(list {input.corruptions:q})" --folder results/tabulate'
+        "python -m pipeline_steps.tabulate --counts {input.counts:q} --qualities {input.qualities:q}"
+        " --corruptions {input.corruptions:q} --folder results/tabulate"
         ' --splits-from "$(list {input.splits:q})" --findings {input.findings:q}'
         ' --models-from "$(list {input.models:q})" --benchmarks benchmarks'
         " --transfer {params.transfer:q} --cells {params.cells:q} --params {params.step:q} 2> {log:q} || (tail -n 1 {log:q} >&2; false)"
