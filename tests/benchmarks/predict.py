@@ -72,7 +72,8 @@ def main() -> None:
         rows += _case(network, size, asked.contestants, asked.rounds, asked)
     for size in asked.alone:
         rows += _case("stub", size, ["ours"], 1, asked)
-    forge = {f"{name} {size}": _forge(name, size, asked) for size in asked.forge for name in FORGE}
+    pairs = [(name, size) for size in asked.forge for name in asked.encoders]
+    forge = {f"{name} {size}": _forge(name, size, asked) for name, size in pairs}
     if rows:
         print(markdown(rows), file=sys.stderr)
     found = summary(rows) if rows else {}
@@ -93,6 +94,7 @@ def _asked() -> argparse.Namespace:
     add("--dinov2", nargs="*", type=int, default=both if gpu else both[:1], metavar="SIZE")
     add("--alone", nargs="*", type=int, default=[32768], metavar="SIZE", help="ours, with the stub")
     add("--forge", nargs="*", type=int, default=[], metavar="SIZE", help="DepthForge, ours alone")
+    add("--encoders", nargs="+", default=list(FORGE), choices=FORGE, help="of DepthForge")
     add("--contestants", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
     add("--rounds", type=int, default=3)
     add("--window", type=int, default=518)
