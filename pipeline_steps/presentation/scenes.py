@@ -43,7 +43,10 @@ def scene_figure(
         panels.append((f"prediction\n{path.parents[2].name}", picture))
     rows = -(-len(panels) // MOST_COLUMNS)
     columns = -(-len(panels) // rows)
-    figure = Figure(figsize=(3 * columns, 3.3 * rows + 0.6), layout="constrained")
+    height, width = panels[0][1].shape[:2]
+    # a panel is as wide as any and as high as its scene asks, a strip no less than its title
+    tall = 0.3 + 3 * min(max(height / width, 0.2), 2)
+    figure = Figure(figsize=(3 * columns, tall * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")

@@ -51,8 +51,9 @@ def transfer_table(found: Counted, transfer: Transfer, crosswalk: Crosswalk) -> 
 
 
 def hidden_of_transfer(table: pd.DataFrame) -> list[str]:
-    """Return the columns that people are spared."""
-    return ["system", *(name for name in table if name.startswith("drop_"))]
+    """Return the columns that people are spared, such as a drop that no experiment tells."""
+    hidden = ["system", *(name for name in table if name.startswith("drop_"))]
+    return hidden + ([] if table["drop"].notna().any() else ["drop"])
 
 
 def rivals(table: pd.DataFrame, transfer: Transfer) -> dict[str, pd.Series]:
