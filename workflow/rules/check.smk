@@ -13,11 +13,12 @@ rule check:
         "benchmarks/check.tsv"
     # Before all else and alone, but only the tables depend on it: whatever made it stale would then make
     # every scene stale, and behind an `ancient` input Snakemake forgets other reasons to run.
+    # Scenes that are drawn first keep cores busy, and a job that wants all would wait to the end.
     priority: 100
     localrule: True
     conda:
         "../../envs/steps.yaml"
-    threads: 64
+    threads: 1 if study.config.synthesize else 64
     params:
         step=params_for("check"),
         code=fingerprint("pipeline_steps.check"),
