@@ -37,10 +37,3 @@ rule all:
     input:
         rules.map.output.manifest if asked else paths.goals(),
     localrule: True
-
-
-# Snakemake's limit of jobs a second wakes its scheduler every second, once for each job that has ended:
-# after a few hundred it takes a good part of a core. Of one machine the cores are limit enough.
-onstart:
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None

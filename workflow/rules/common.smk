@@ -118,8 +118,9 @@ def seen(*parts):
     )
 
 
-# A run learns from the first, its losses are watched on the second.
+# A run learns from the first, its losses are watched on the second; a teacher learns from the last.
 learned, watched, used = seen("train"), seen("val"), seen("train", "val")
+taught = lambda wildcards: study.taught(wildcards.teacher)
 
 
 def given(flag, files):
@@ -140,11 +141,6 @@ def tile_stores(scenes, *names):
     return ancient(expand("results/tile/{scene}/{name}.zarr", scene=scenes, name=names))
 
 
-def taught(wildcards):
-    """The scenes that a teacher learns from."""
-    return study.taught(wildcards.teacher)
-
-
 def depths(teacher, scenes):
     return expand("results/depth/{teacher}/{scene}/manifest.json", teacher=teacher, scene=scenes)
 
@@ -152,11 +148,8 @@ def depths(teacher, scenes):
 def depths_of(scenes):
     """The experiment's pseudo-depth of scenes, where its network has a use for it."""
 
-    def inputs(wildcards):
-        training = study.trainings[wildcards.experiment]
-        return depths(training.teacher, scenes(wildcards)) if training.network.prompter else []
-
-    return inputs
+    of = lambda wildcards: study.trainings[wildcards.experiment]
+    return lambda w: depths(of(w).teacher, scenes(w)) if of(w).network.prompter else []
 
 
 def of_members(file):
@@ -170,6 +163,12 @@ def fed_to(wildcards):
     """The pseudo-depth of the scene for each network that is fed one when it predicts."""
     fed = study.fed(wildcards.experiment, Run.named(wildcards.run))
     return [path for teacher in fed for path in depths(teacher, [wildcards.scene])]
+
+
+# Its limit of jobs a second wakes the scheduler every second, once for each job that has ended.
+onstart:
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
